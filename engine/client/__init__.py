@@ -1,0 +1,1 @@
+"""The typed caller of every route of the contract."""

@@ -1,0 +1,1 @@
+"""Bytes to values and back, with a cap on everything foreign."""

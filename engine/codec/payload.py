@@ -1,0 +1,122 @@
+"""The JSON door: every JSON text of the engine is decoded and encoded here, under caps.
+
+msgspec for typed work, orjson for untyped bulk. Foreign JSON is checked for size and depth first:
+both decoders recurse, and a deep text ends in RecursionError or worse (msgspec issue 1033).
+Never canonical JSON (that is `canonical`), never files.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+import orjson
+
+from engine.errors import CapExceeded, RecordError
+
+T = TypeVar("T")
+
+MAX_DEPTH = 128
+MAX_BYTES = 64 * 1024 * 1024
+
+_encoder = msgspec.json.Encoder()
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+@cache
+def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    """The one decoder for a type, built on first use."""
+    return msgspec.json.Decoder(kind)
+
+
+def _decoder_of(kind: type[T]) -> msgspec.json.Decoder[T]:
+    return decoder(kind)  # type: ignore[arg-type]
+
+
+def decode(data: bytes, kind: type[T], *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> T:
+    """Decode foreign JSON into `kind`.
+
+    Raises:
+        CapExceeded: larger than `max_bytes`, or nested deeper than `max_depth`.
+        RecordError: not JSON, or not of this type; the message carries msgspec's path (`$.a[1]`).
+    """
+    check_caps(data, max_bytes=max_bytes, max_depth=max_depth)
+    try:
+        return _decoder_of(kind).decode(data)
+    except msgspec.ValidationError as exc:
+        raise RecordError(str(exc)) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as exc:
+        raise RecordError(f"not valid JSON: {exc}") from exc
+
+
+def check_caps(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> None:
+    """Refuse JSON text that is too large or too deep, before any decoder sees it."""
+    if len(data) > max_bytes:
+        raise CapExceeded(f"JSON text of {len(data)} bytes is over the cap of {max_bytes}")
+    # Cheap upper bound first: most texts do not even hold that many opening brackets.
+    if data.count(b"{") + data.count(b"[") <= max_depth:
+        return
+    if depth_of(data, stop_at=max_depth) > max_depth:
+        raise CapExceeded(f"JSON text is nested deeper than {max_depth}")
+
+
+def depth_of(data: bytes, *, stop_at: int = MAX_DEPTH) -> int:
+    """How deep a JSON text is nested; stops counting just past `stop_at`. Brackets in strings do not count."""
+    depth = deepest = 0
+    for match in _BRACKETS.finditer(data):
+        token = match.group()
+        if token in (b"{", b"["):
+            depth += 1
+            if depth > deepest:
+                deepest = depth
+                if deepest > stop_at:
+                    break
+        elif token in (b"}", b"]"):
+            depth -= 1
+    return deepest
+
+
+def encode(value: Any) -> bytes:
+    """Encode a value of ours as compact JSON."""
+    return _encoder.encode(value)
+
+
+def encode_lines(values: list[Any]) -> bytes:
+    """Encode values as NDJSON, each with its line end."""
+    return _encoder.encode_lines(values)
+
+
+def loads(data: bytes) -> Any:
+    """Decode JSON that we wrote ourselves, or that passed `check_caps`, without a type.
+
+    Raises:
+        RecordError: not JSON.
+    """
+    try:
+        return orjson.loads(data)
+    except (orjson.JSONDecodeError, RecursionError) as exc:
+        raise RecordError(f"not valid JSON: {exc}") from exc
+
+
+def dumps(value: Any) -> bytes:
+    """Encode untyped values compactly; faster than `encode` for dicts."""
+    return orjson.dumps(value)
+
+
+def to_wire(value: Any) -> Any:
+    """A Struct as plain dicts and lists, absent (UNSET) members left out."""
+    return msgspec.to_builtins(value)
+
+
+def from_plain(value: Any, kind: type[T], *, strict: bool = True) -> T:
+    """Plain dicts and lists as `kind`.
+
+    Raises:
+        RecordError: not of this type; the message carries the path.
+    """
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as exc:
+        raise RecordError(str(exc)) from exc

@@ -1,0 +1,1 @@
+"""Transforms: what changes records on their way."""

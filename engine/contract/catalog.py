@@ -1,0 +1,16 @@
+"""ROUTES: every route the package speaks, by name, with one example question each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.contract import identity, jobs, keys, oauth, sandbox, tracing
+from engine.contract.route import Route
+
+_GROUPS = (identity, oauth, keys, tracing, jobs, sandbox)
+
+ROUTES: dict[str, Route[Any, Any]] = {
+    route.name: route
+    for route in sorted((r for group in _GROUPS for r in group.ROUTES), key=lambda r: r.number)
+}
+EXAMPLES: dict[str, Any] = {name: ask for group in _GROUPS for name, ask in group.EXAMPLES.items()}

@@ -1,0 +1,89 @@
+"""The contract profile: every open question of the vendor's documents, answered in one place.
+
+The contract leaves points open (`[?]`, table B). Our default for each is one member here, named after
+what it decides and marked with its question. Learning a fact changes one member; nothing else in the
+package may hard-code one of these values.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+LIVE_AUTH = "https://auth.knogin.com"
+LIVE_API = "https://api.knogin.com"
+SANDBOX_API = "https://sandbox-api.knogin.com"
+DOCS = "https://knogin.com"
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """Our answers. Durations in seconds, sizes in bytes."""
+
+    version: str = "2026.4.0"
+
+    # Q1, Q5: error bodies and sizes
+    problem_type: str = "application/problem+json"
+    body_max: int = 1024 * 1024
+    # Q3: rate limits; None is off
+    rate_limit_per_minute: int | None = None
+    # Q10: tokens
+    issuer: str = LIVE_AUTH
+    audience: str = LIVE_API
+    sandbox_audience: str = "sandbox"
+    token_type: str = "at+jwt"  # noqa: S105 - a media type, not a secret
+    leeway_s: int = 60
+    # Q11: scopes the documents do not name
+    admin_scopes: tuple[str, ...] = ("argus:platform:admin",)
+    jobs_read_scopes: tuple[str, ...] = ("argus:jobs:read",)
+    jobs_write_scopes: tuple[str, ...] = ("argus:jobs:write",)
+    traces_read_scopes: tuple[str, ...] = ("argus:observability:read",)
+    # Q12, Q23: lifetimes
+    token_ttl_s: int = 3600
+    token_ttl_min_s: int = 60
+    token_ttl_max_s: int = 86_400
+    code_ttl_s: int = 60
+    # Q14: key set
+    jwks_max_age_s: int = 300
+    # Q21: lists
+    page_limit: int = 50
+    page_limit_max: int = 200
+    # Q24: overlap after rotate-secret
+    secret_grace_s: int = 0
+    secret_grace_max_s: int = 86_400
+    # Q25: secrecy levels, in rising order
+    secrecy_levels: tuple[str, ...] = ("standard", "restricted", "confidential", "secret")
+    # 9.2: documented
+    idempotency_window_s: int = 86_400
+    # Q40
+    idempotency_key_max: int = 255
+    # Q41: wait asked for when a result is not ready
+    result_retry_after_s: int = 1
+    # Q43, 9.1
+    reaper_attempts: int = 3
+    heartbeat_s: float = 30.0
+    heartbeat_lost_s: float = 120.0
+    # Q44
+    profile_ids_max: int = 10_000
+    # Q45
+    signed_url_ttl_s: float = 900.0
+    # Q36: callback delivery, delays between attempts
+    callback_delays_s: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    callback_timeout_s: float = 15.0
+    # Q47
+    job_retention_s: int = 30 * 86_400
+    result_retention_s: int = 7 * 86_400
+    # Q50
+    live_on_sandbox: str = "live-token-on-sandbox-host"
+    sandbox_on_live: str = "sandbox-token-on-live-host"
+    # Q52
+    scenarios_claim: str = "scenarios"
+    # Q53
+    sandbox_scopes: tuple[str, ...] = (
+        "argus:profiles:read", "argus:profiles:write", "argus:jobs:read", "argus:jobs:write",
+    )  # fmt: skip
+    # Q55
+    sandbox_now: str = "2026-05-08T12:00:00Z"
+    # Q67: is X-Argus-Sandbox sent as false on live
+    sandbox_header_on_live: bool = False
+
+
+PROFILE = Profile()

@@ -1,0 +1,108 @@
+"""`Route[Ask, Answer]`: one route of the contract as one typed value.
+
+Client, emulator, `engine call` and the tests all read it. A route says how a question is laid out on the
+wire; it sends nothing. An `Ask` is a frozen Struct whose fields go, by name, into the path (when the
+template names them), into a header (`headers`), and otherwise into the query (GET, DELETE) or the body.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from engine.codec.payload import encode, to_wire
+
+Ask = TypeVar("Ask")
+Answer = TypeVar("Answer")
+
+
+class Host(Enum):
+    """Which of the platform's hosts serves a route (contract 1.1)."""
+
+    AUTH = "auth"
+    API = "api"
+    SANDBOX = "sandbox"
+    DOCS = "docs"
+
+
+class Auth(Enum):
+    """How a caller shows who it is."""
+
+    PUBLIC = "public"
+    CLIENT = "client"  # client credentials in the body or HTTP Basic
+    BEARER = "bearer"
+    SANDBOX = "sandbox"  # a bearer token with aud=sandbox
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """An empty question, or an empty answer."""
+
+
+class Route(msgspec.Struct, Generic[Ask, Answer], frozen=True, kw_only=True):
+    """One route.
+
+    number    its row in contract table A       name      `group.verb`, as `engine call` takes it
+    scopes    any one of these is enough        status    success codes, the first is the usual one
+    headers   Ask field -> header name          form      body is application/x-www-form-urlencoded
+    redirect  answers 302 and no body
+    """
+
+    number: int
+    name: str
+    method: str
+    path: str
+    hosts: tuple[Host, ...]
+    auth: Auth
+    ask: type[Ask]
+    answer: type[Answer]
+    scopes: tuple[str, ...] = ()
+    status: tuple[int, ...] = (200,)
+    headers: dict[str, str] = {}
+    form: bool = False
+    redirect: bool = False
+
+    @property
+    def group(self) -> str:
+        """The room this route lives in: the name before the dot."""
+        return self.name.partition(".")[0]
+
+
+class Wire(msgspec.Struct, frozen=True, gc=False):
+    """A question laid out: path with query, headers beyond the common ones, body bytes or None."""
+
+    target: str
+    headers: dict[str, str]
+    body: bytes | None
+
+
+def lay_out(route: Route[Ask, Any], ask: Ask) -> Wire:
+    """Lay a question out on the wire as `route` says. Absent (UNSET or None query) members are left out."""
+    members: dict[str, Any] = to_wire(ask)
+    path = route.path
+    headers: dict[str, str] = {}
+    for name in list(members):
+        slot = "{" + name + "}"
+        if slot in path:
+            path = path.replace(slot, quote(str(members.pop(name)), safe=""))
+        elif name in route.headers:
+            value = members.pop(name)
+            if value is not None:
+                headers[route.headers[name]] = str(value)
+    if route.method in ("GET", "DELETE"):
+        query = urlencode({name: _text(value) for name, value in members.items() if value is not None})
+        return Wire(f"{path}?{query}" if query else path, headers, None)
+    if route.form:
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+        form = {name: _text(value) for name, value in members.items() if value is not None}
+        return Wire(path, headers, urlencode(form).encode())
+    headers["Content-Type"] = "application/json"
+    return Wire(path, headers, encode(members))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

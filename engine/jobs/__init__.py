@@ -1,0 +1,1 @@
+"""The life of a remote job: plan, create, wait, fetch, commit."""

@@ -1,0 +1,166 @@
+"""The mirror of a pipeline's TOML: one Struct per table, with defaults. No logic.
+
+Unit strings ("30s", "8MiB", "1%") are already numbers here: seconds, bytes, fractions. `parse` reads the
+file into these, `check` judges them, `plan` turns them into what runs. Each field's `Meta(description=…)`
+becomes the JSON Schema's hover text.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engine.settings import Bytes, Fraction, Seconds
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A TOML table: unknown keys are errors."""
+
+
+class SourceSpec(_Table, frozen=True):
+    """`[source]`: where rows come from."""
+
+    type: Annotated[Literal["ndjson", "csv"], Meta(description="Format of the input.")]
+    paths: Annotated[
+        tuple[str, ...],
+        Meta(description='Files or globs, relative to the working directory; "-" is stdin.', min_length=1),
+    ]
+    key: Annotated[str, Meta(description="Field that identifies a row in results, dead letters and replay.")]
+    fields: Annotated[
+        dict[str, str], Meta(description="Field types: str, int, float, bool, datetime, json, with `| None`.")
+    ] = {}
+    compression: Annotated[
+        Literal["auto", "none", "gzip", "zstd"], Meta(description="auto goes by the file name's suffix.")
+    ] = "auto"
+    delimiter: Annotated[str, Meta(description="CSV only: one character.", min_length=1, max_length=1)] = ","
+    header: Annotated[tuple[str, ...], Meta(description="CSV only: column names when the file has no header.")] = ()
+    line_max: Annotated[Bytes, Meta(description="Longest record; a longer one is a dead letter.", ge=1)] = (
+        64 * 1024 * 1024
+    )
+
+
+class TransformSpec(_Table, frozen=True):
+    """One `[[transform]]`; which options count depends on `type`, and `check` refuses the others.
+
+    select   `fields` = ["a", "b"]: keep only these       rename   `fields` = { old = "new" }
+    set      `values` = { a = 1 }: constants              filter   `field` `op` `value`: keep rows for which it holds
+    python   `call` = "module:function" over a batch: list of dicts in, list of dicts (or None to filter) out
+    """
+
+    type: Annotated[
+        Literal["select", "rename", "set", "filter", "python"], Meta(description="What it does to each row.")
+    ]
+    fields: Annotated[
+        tuple[str, ...] | dict[str, str] | None,
+        Meta(description='select: a list of names to keep. rename: a table { old = "new" }.'),
+    ] = None
+    values: Annotated[dict[str, Any] | None, Meta(description="set: constants by field name.")] = None
+    field: Annotated[str | None, Meta(description="filter: the field looked at.")] = None
+    op: Annotated[
+        Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in", "matches", "exists"] | None,
+        Meta(description="filter: rows for which it holds are kept."),
+    ] = None
+    value: Annotated[Any, Meta(description="filter: what the field is compared with.")] = None
+    call: Annotated[str | None, Meta(description='python: "module:function".')] = None
+
+
+class BatchSpec(_Table, frozen=True):
+    """`[job] batch`: a job closes at whichever comes first."""
+
+    rows: Annotated[int, Meta(description="Most rows in a job.", ge=1)] = 1_000
+    bytes: Annotated[Bytes, Meta(description="Largest payload of a job.", ge=1024)] = 768 * 1024
+
+
+class RetrySpec(_Table, frozen=True):
+    """`[job] retry`: new attempts of jobs that failed remotely (requests have their own policy)."""
+
+    attempts: Annotated[int, Meta(description="Including the first.", ge=1, le=100)] = 3
+    cooldown: Annotated[Seconds, Meta(description="Wait before a new attempt.", ge=0)] = 5.0
+
+
+class PollSpec(_Table, frozen=True):
+    """`[job] poll`: the schedule until durations have been learned; seconds."""
+
+    first: Annotated[Seconds, Meta(description="First look after the job was created.", gt=0)] = 2.0
+    max: Annotated[Seconds, Meta(description="Longest pause between looks.", gt=0)] = 30.0
+    factor: Annotated[float, Meta(description="Growth of the pause.", ge=1)] = 1.5
+
+
+class JobSpec(_Table, frozen=True):
+    """`[job]`: what each batch becomes at the platform."""
+
+    kind: Annotated[str, Meta(description="A job kind of the contract.")]
+    batch: BatchSpec = BatchSpec()
+    timeout: Annotated[Seconds, Meta(description="Longest wait for one job, from its creation.", gt=0)] = 7_200.0
+    retry: RetrySpec = RetrySpec()
+    poll: PollSpec | None = None
+    jobs_in_flight: Annotated[int, Meta(description="A lower ceiling than the account's.", ge=1)] | None = None
+    secrecy_level: Annotated[str | None, Meta(description="Of the jobs, as the platform names it.")] = None
+    payload: Annotated[dict[str, Any], Meta(description="Further payload members, by their contract names.")] = {}
+
+
+class ResultsSpec(_Table, frozen=True):
+    """`[results]`: how row results are read, matched and counted; defaults come from the kind."""
+
+    rows: Annotated[str | None, Meta(description="Member of the result that holds the row results.")] = None
+    match: Annotated[str | None, Meta(description="Member of a row result that names the input row.")] = None
+    status: Annotated[str | None, Meta(description="Member that says how the row ended.")] = None
+    accepted: Annotated[tuple[str, ...] | None, Meta(description="Statuses that count as accepted.")] = None
+    rejected: Annotated[tuple[str, ...] | None, Meta(description="Statuses that count as rejected.")] = None
+    fields: Annotated[
+        dict[str, str], Meta(description="Columns and their types; CSV and Parquet sinks need them.")
+    ] = {}
+
+
+class RotateSpec(_Table, frozen=True):
+    """`[sink] rotate`: a part closes at whichever comes first."""
+
+    rows: Annotated[int, Meta(description="Most rows in a part.", ge=1)] = 1_000_000
+    bytes: Annotated[Bytes, Meta(description="Largest part.", ge=1)] = 256 * 1024 * 1024
+    age: Annotated[Seconds, Meta(description="Longest a part stays open.", gt=0)] = 60.0
+
+
+class SinkSpec(_Table, frozen=True):
+    """`[sink]`: where accepted rows land, as parts in a directory with a manifest."""
+
+    type: Annotated[Literal["ndjson", "csv", "parquet"], Meta(description="Format of the parts.")]
+    path: Annotated[str, Meta(description="A directory, relative to the working directory.", min_length=1)]
+    rotate: RotateSpec = RotateSpec()
+    row_group: Annotated[Bytes, Meta(description="Parquet only: size of a row group.", ge=1024)] = 16 * 1024 * 1024
+    compression: Annotated[Literal["none", "gzip", "zstd"], Meta(description="Of the part files.")] = "none"
+    formula_guard: Annotated[bool, Meta(description="CSV only: quote text cells that a spreadsheet would run.")] = True
+
+
+class DeadLettersSpec(_Table, frozen=True):
+    """`[dead_letters]`: `max` is a fraction of the rows read (rejected and dead together)."""
+
+    max: Annotated[Fraction, Meta(description="Share of the rows read; beyond it the run exits 5.")] | None = None
+
+
+class ExpectSpec(_Table, frozen=True):
+    """`[expect]`: what makes a run implausible."""
+
+    min_rows: Annotated[int, Meta(description="Fewer rows read than this is a failure.", ge=0)] = 0
+
+
+class PipelineSpec(_Table, frozen=True):
+    """A pipeline file."""
+
+    version: Annotated[int, Meta(description="Of this format; 1.", ge=1, le=1)]
+    name: Annotated[
+        str,
+        Meta(
+            description="Names the state directory; lower-case letters, digits, . _ -",
+            pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        ),
+    ]
+    source: SourceSpec
+    job: JobSpec
+    sink: SinkSpec
+    memory: Annotated[Bytes, Meta(description="Budget of the process.", ge=64 * 1024 * 1024)] = 256 * 1024 * 1024
+    transform: tuple[TransformSpec, ...] = ()
+    results: ResultsSpec = ResultsSpec()
+    dead_letters: DeadLettersSpec = DeadLettersSpec()
+    expect: ExpectSpec = ExpectSpec()

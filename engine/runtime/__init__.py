@@ -1,0 +1,1 @@
+"""One run of one pipeline: source to sink, tasks, back-pressure, the report."""

@@ -1,0 +1,1 @@
+"""What survives: the ledger and the dead letters, in SQLite and in memory."""

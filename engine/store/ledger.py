@@ -1,0 +1,269 @@
+"""The ledger of one pipeline: runs, jobs, positions, parts and dead letters, each change durable before it counts.
+
+Says what is written together; how it reaches the disk is `sqlite`'s work, what a state may become
+`jobs.lifecycle`'s. Reading for humans is in `reading`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.codec.payload import decode, encode
+from engine.errors import LedgerBroken
+from engine.record import DeadLetter, Mark, Slice
+from engine.store.lock import StateLock
+from engine.store.rows import Book, JobRow, PartRow, Planned, RunRow
+from engine.store.schema import SCHEMA, VERSION
+from engine.store.sqlite import Database, Statement
+
+_JOB_COLUMNS = JobRow.__struct_fields__
+_RUN_COLUMNS = RunRow.__struct_fields__
+_PART_COLUMNS = PartRow.__struct_fields__
+_JOB_NAMES = ", ".join(_JOB_COLUMNS)
+_RUN_NAMES = ", ".join(_RUN_COLUMNS)
+_PART_NAMES = ", ".join(_PART_COLUMNS)
+_MOVED = (
+    "state", "attempt", "key", "trace_id", "remote_id", "sent_ns", "submitted_ns", "settled_ns", "ended_ns", "accepted",
+    "rejected", "dead", "part", "error",
+)  # fmt: skip
+
+
+def _insert(table: str, columns: Sequence[str], *, or_replace: bool = False) -> str:
+    names = ", ".join(f'"{name}"' for name in columns)
+    verb = "INSERT OR REPLACE" if or_replace else "INSERT"
+    return f"{verb} INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})"
+
+
+_INSERT_JOB = _insert("jobs", _JOB_COLUMNS)
+_MOVE_JOB = f"UPDATE jobs SET {', '.join(f'{name}=?' for name in _MOVED)} WHERE epoch=? AND seq=?"  # noqa: S608
+_INSERT_RUN = _insert("runs", _RUN_COLUMNS, or_replace=True)
+_ADD_TO_RUN = "UPDATE runs SET read=read+?, filtered=filtered+?, dead=dead+? WHERE run_id=?"
+_INSERT_PART = _insert("parts", _PART_COLUMNS, or_replace=True)
+_LETTER_COLUMNS = (
+    "run_id", "epoch", "seq", "bucket", "stage", "code", "reason", "input", "line", "start", "end", "key", "raw",
+    "remote_id", "trace_id", "created_ns",
+)  # fmt: skip
+_INSERT_LETTER = _insert("dead_letters", _LETTER_COLUMNS)
+_PUT_MARK = _insert("marks", ("epoch", "input", "offset", "line", "fingerprint", "head"), or_replace=True)
+_KEEP = _insert("kept", ("epoch", "seq", "records"), or_replace=True)
+_UNKEEP = "DELETE FROM kept WHERE epoch=? AND seq=?"
+_ATTEMPT = _insert(
+    "attempts", ("epoch", "seq", "attempt", "remote_id", "outcome", "error", "ended_ns"), or_replace=True
+)
+
+
+def job_values(job: JobRow) -> tuple[Any, ...]:
+    """A job as the values of its table row."""
+    return tuple(
+        encode(job.slices) if name == "slices" else getattr(job, name)  # Slices are written once, never updated.
+        for name in _JOB_COLUMNS
+    )
+
+
+def job_from(row: Sequence[Any]) -> JobRow:
+    """A table row as a job."""
+    members = dict(zip(_JOB_COLUMNS, row, strict=True))
+    members["slices"] = decode(members["slices"], tuple[Slice, ...])
+    return JobRow(**members)
+
+
+class Ledger:
+    """Opened by one process at a time; see `StateLock`.
+
+    Every method that returns a future has queued its write; awaiting it waits for the disk.
+    """
+
+    def __init__(self, directory: Path, pipeline: str) -> None:
+        """Lock the directory and open the ledger in it, creating both when absent.
+
+        Raises:
+            LedgerBusy: another process runs this pipeline.
+            LedgerBroken: the file is damaged, newer than this engine, or another pipeline's.
+        """
+        self.directory = directory
+        self._lock = StateLock(directory / "lock")
+        self._lock.acquire()
+        try:
+            path = directory / "ledger.sqlite"
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._db = Database(path, SCHEMA)
+            self._check(pipeline)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _check(self, pipeline: str) -> None:
+        meta = dict(self._db.rows("SELECT name, value FROM meta"))
+        if not meta:
+            self._db.write_now(
+                [(_insert("meta", ("name", "value")), [("version", str(VERSION)), ("pipeline", pipeline)])]
+            )
+            return
+        if meta.get("pipeline") != pipeline:
+            self.close()
+            raise LedgerBroken(
+                f"{self._db.path} belongs to pipeline {meta.get('pipeline')!r}, not {pipeline!r}",
+                hint="give the pipeline another name, or use another state_dir",
+            )
+        if meta.get("version") != str(VERSION):
+            self.close()
+            raise LedgerBroken(
+                f"{self._db.path} has version {meta.get('version')}, this engine writes {VERSION}",
+                hint="use the engine version that wrote it, or run with --fresh in another state_dir",
+            )
+
+    def close(self) -> None:
+        """Finish queued writes, close, unlock."""
+        self._db.close()
+        self._lock.release()
+
+    # What is there ---------------------------------------------------------------------------
+
+    def last_run(self) -> RunRow | None:
+        """The newest run, finished or not."""
+        rows = self._db.rows(f"SELECT {_RUN_NAMES} FROM runs ORDER BY started_ns DESC, epoch DESC LIMIT 1")  # noqa: S608
+        return RunRow(**dict(zip(_RUN_COLUMNS, rows[0], strict=True))) if rows else None
+
+    def open_jobs(self, epoch: int) -> list[JobRow]:
+        """Jobs of this epoch that have not ended, by sequence."""
+        rows = self._db.rows(
+            f"SELECT {_JOB_NAMES} FROM jobs WHERE epoch=? AND state NOT IN ('committed','dead')"  # noqa: S608
+            " ORDER BY seq",
+            (epoch,),
+        )
+        return [job_from(row) for row in rows]
+
+    def last_seq(self, epoch: int) -> int:
+        """The highest sequence number planned in this epoch; 0 when none."""
+        return int(self._db.rows("SELECT coalesce(max(seq), 0) FROM jobs WHERE epoch=?", (epoch,))[0][0])
+
+    def marks(self, epoch: int) -> dict[str, Mark]:
+        """How far each input has been taken."""
+        rows = self._db.rows("SELECT input, offset, line, fingerprint, head FROM marks WHERE epoch=?", (epoch,))
+        return {row[0]: Mark(*row[1:]) for row in rows}
+
+    def parts(self, epoch: int | None = None) -> list[PartRow]:
+        """Durable parts, of one epoch or all."""
+        rows = self._db.rows(
+            f"SELECT {_PART_NAMES} FROM parts WHERE epoch=coalesce(?, epoch) ORDER BY epoch, number",  # noqa: S608
+            (epoch,),
+        )
+        return [PartRow(**dict(zip(_PART_COLUMNS, row, strict=True))) for row in rows]
+
+    def known_remotes(self, remote_ids: Sequence[str]) -> set[str]:
+        """Which of these remote ids some job or earlier attempt of ours already holds."""
+        asked = encode(list(remote_ids)).decode()
+        sql = (
+            "SELECT remote_id FROM jobs WHERE remote_id IN (SELECT value FROM json_each(?1))"
+            " UNION SELECT remote_id FROM attempts WHERE remote_id IN (SELECT value FROM json_each(?1))"
+        )
+        return {row[0] for row in self._db.rows(sql, (asked,))}
+
+    def kept(self, job: JobRow) -> bytes | None:
+        """The records of a job whose source cannot be read again."""
+        rows = self._db.rows("SELECT records FROM kept WHERE epoch=? AND seq=?", (job.epoch, job.seq))
+        return bytes(rows[0][0]) if rows else None
+
+    def book(self, run_id: str) -> Book:
+        """Add up the books of a run from what is on disk."""
+        run = self._db.rows("SELECT read, filtered, dead FROM runs WHERE run_id=?", (run_id,))[0]
+        jobs = self._db.rows(
+            "SELECT count(*), coalesce(sum(accepted),0), coalesce(sum(rejected),0), coalesce(sum(dead),0)"
+            " FROM jobs WHERE run_id=? AND state IN ('committed','dead')",
+            (run_id,),
+        )[0]
+        total = self._db.rows("SELECT count(*) FROM jobs WHERE run_id=?", (run_id,))[0][0]
+        parts = self._db.rows("SELECT count(*) FROM parts WHERE run_id=?", (run_id,))[0][0]
+        return Book(
+            read=run[0], filtered=run[1], accepted=jobs[1], rejected=jobs[2], dead=run[2] + jobs[3], jobs=total,
+            parts=parts,
+        )  # fmt: skip
+
+    # What changes ----------------------------------------------------------------------------
+
+    def put_run(self, run: RunRow) -> asyncio.Future[None]:
+        """Write a run as it stands; not for the counts of a run that is being planned."""
+        return self._db.write([(_INSERT_RUN, [tuple(getattr(run, name) for name in _RUN_COLUMNS)])])
+
+    def end_run(self, run_id: str, *, outcome: str, now_ns: int) -> asyncio.Future[None]:
+        """A run is over."""
+        return self._db.write([("UPDATE runs SET outcome=?, ended_ns=? WHERE run_id=?", [(outcome, now_ns, run_id)])])
+
+    def stop_run(self, run_id: str, *, now_ns: int) -> asyncio.Future[None]:
+        """A run was asked to stop and did so in order."""
+        return self._db.write([("UPDATE runs SET stopped_ns=? WHERE run_id=?", [(now_ns, run_id)])])
+
+    def touch_run(self, run_id: str, *, now_ns: int) -> asyncio.Future[None]:
+        """Note that the run is alive, so that a resumed one can say when it died."""
+        return self._db.write([("UPDATE runs SET alive_ns=? WHERE run_id=?", [(now_ns, run_id)])])
+
+    def plan(self, run_id: str, planned: Sequence[Planned], letters: Sequence[tuple[Any, ...]]) -> asyncio.Future[None]:
+        """Jobs, books, positions and dead letters of planning: one transaction."""
+        statements: list[Statement] = []
+        jobs = [entry.job for entry in planned if entry.job is not None]
+        if jobs:
+            statements.append((_INSERT_JOB, [job_values(job) for job in jobs]))
+        kept = [(entry.job.epoch, entry.job.seq, entry.kept) for entry in planned if entry.job and entry.kept]
+        if kept:
+            statements.append((_KEEP, kept))
+        return self._db.write(statements + self._position(run_id, planned) + self._letters(letters))
+
+    def _position(self, run_id: str, planned: Sequence[Planned]) -> list[Statement]:
+        epoch = next((entry.job.epoch for entry in planned if entry.job), None)
+        newest = {name: mark for entry in planned for name, mark in entry.marks.items()}
+        totals = (
+            sum(entry.read for entry in planned),
+            sum(entry.filtered for entry in planned),
+            sum(entry.dead for entry in planned),
+        )
+        marks_sql = _PUT_MARK
+        if epoch is None:
+            marks_sql = _PUT_MARK.replace("VALUES (?", "VALUES ((SELECT epoch FROM runs WHERE run_id=?)")
+        owner: int | str = run_id if epoch is None else epoch
+        return [
+            (
+                marks_sql,
+                [(owner, name, m.offset, m.line, m.fingerprint, m.head) for name, m in newest.items()],
+            ),
+            (_ADD_TO_RUN, [(*totals, run_id)]),
+        ]
+
+    def move(self, jobs: Sequence[JobRow]) -> asyncio.Future[None]:
+        """Write jobs as they stand now."""
+        return self._db.write([self._moves(jobs)])
+
+    def close_attempt(self, job: JobRow, *, outcome: str, now_ns: int) -> asyncio.Future[None]:
+        """Remember an attempt that is over, before its job starts another one; call with the job as it was."""
+        row = (job.epoch, job.seq, job.attempt, job.remote_id, outcome, job.error, now_ns)
+        return self._db.write([(_ATTEMPT, [row])])
+
+    def end_jobs(
+        self, jobs: Sequence[JobRow], *, part: PartRow | None, letters: Sequence[tuple[Any, ...]]
+    ) -> asyncio.Future[None]:
+        """Jobs that are committed or dead, the part that holds their rows, and their dead letters: one transaction."""
+        statements = [self._moves(jobs), (_UNKEEP, [(job.epoch, job.seq) for job in jobs])]
+        if part is not None:
+            statements.append((_INSERT_PART, [tuple(getattr(part, name) for name in _PART_COLUMNS)]))
+        return self._db.write(statements + self._letters(letters))
+
+    def forget_parts(self, epoch: int) -> asyncio.Future[None]:
+        """Drop parts of every epoch but this one, once their files are to go."""
+        return self._db.write([("DELETE FROM parts WHERE epoch<>?", [(epoch,)])])
+
+    def _moves(self, jobs: Sequence[JobRow]) -> Statement:
+        return (_MOVE_JOB, [(*(getattr(job, name) for name in _MOVED), job.epoch, job.seq) for job in jobs])
+
+    def _letters(self, letters: Sequence[tuple[Any, ...]]) -> list[Statement]:
+        return [(_INSERT_LETTER, letters)] if letters else []
+
+
+def letter_values(letter: DeadLetter, *, run_id: str, epoch: int, now_ns: int) -> tuple[Any, ...]:
+    """A dead letter as the values of its table row."""
+    return (
+        run_id, epoch, letter.seq, letter.bucket, letter.stage, letter.code, letter.reason, letter.input, letter.line,
+        letter.start, letter.end, letter.key, letter.raw, letter.remote_id, letter.trace_id, now_ns,
+    )  # fmt: skip

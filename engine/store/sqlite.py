@@ -1,0 +1,162 @@
+"""The SQLite door: one file, one writer thread that commits in groups, and readers beside it.
+
+WAL with `synchronous=FULL`: NORMAL loses acknowledged commits when power goes. Whoever writes awaits a
+future that resolves once the group holding the write is on disk. No table is named here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.errors import LedgerBroken, OutputError
+
+Statement = tuple[str, Sequence[Sequence[Any]]]
+_Ticket = tuple[list[Statement], "asyncio.Future[None]", asyncio.AbstractEventLoop]
+_GROUP_MAX = 4096
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a database file with the pragmas every connection of ours has.
+
+    Raises:
+        LedgerBroken: not a database, or damaged. OutputError: the file cannot be opened.
+    """
+    try:
+        if read_only:
+            db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+        else:
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA busy_timeout=5000")
+        db.execute("PRAGMA foreign_keys=ON")
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as exc:
+        raise _translate(exc, path) from exc
+    return db
+
+
+def _translate(exc: sqlite3.Error, path: Path) -> LedgerBroken | OutputError:
+    text = str(exc)
+    if "full" in text or "readonly" in text or "unable to open" in text or "I/O" in text:
+        return OutputError(
+            f"{path}: {text}", hint="free space or fix the rights of the state directory, then run again"
+        )
+    return LedgerBroken(
+        f"{path}: {text}",
+        hint="move the file away and run again: keys come from the input, so no job is created twice within 24 h",
+    )
+
+
+class Database:
+    """One SQLite file with a writer thread of its own."""
+
+    def __init__(self, path: Path, schema: str) -> None:
+        """Open or create; `schema` must be safe to run again."""
+        self.path = path
+        self._db = connect(path)
+        try:
+            self._db.executescript(schema)
+        except sqlite3.DatabaseError as exc:
+            raise _translate(exc, path) from exc
+        self._tickets: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_groups, name="ledger-writer", daemon=True)
+        self._thread.start()
+        self.groups = 0
+        self.writes = 0
+
+    def write(self, statements: list[Statement]) -> asyncio.Future[None]:
+        """Queue statements, all or nothing; the future resolves when they are durable.
+
+        Each statement is `(sql, rows)`, run once per row. Order of calls is order of effect.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._tickets.put((statements, future, loop))
+        return future
+
+    def write_now(self, statements: list[Statement]) -> None:
+        """Write on the calling thread; for moments when no loop runs and nobody else writes."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for sql, rows in statements:
+                self._db.executemany(sql, rows)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._roll_back()
+            raise _translate(exc, self.path) from exc
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Read on a connection of its own, beside the writer."""
+        try:
+            db = connect(self.path, read_only=True)
+            try:
+                return db.execute(sql, values).fetchall()
+            finally:
+                db.close()
+        except sqlite3.Error as exc:
+            raise _translate(exc, self.path) from exc
+
+    def close(self) -> None:
+        """Finish what is queued, then close; safe to call twice."""
+        if self._thread.is_alive():
+            self._tickets.put(None)
+            self._thread.join()
+        self._db.close()
+
+    def _write_groups(self) -> None:
+        while (ticket := self._tickets.get()) is not None:
+            group = [ticket]
+            is_last = False
+            while len(group) < _GROUP_MAX:
+                try:
+                    following = self._tickets.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    is_last = True
+                    break
+                group.append(following)
+            self._commit(group)
+            if is_last:
+                return
+
+    def _commit(self, group: list[_Ticket]) -> None:
+        failure: Exception | None = None
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for statements, _, _ in group:
+                for sql, rows in statements:
+                    self._db.executemany(sql, rows)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._roll_back()
+            failure = _translate(exc, self.path)
+        self.groups += 1
+        self.writes += len(group)
+        loop = group[0][2]
+        try:
+            loop.call_soon_threadsafe(_resolve, [future for _, future, _ in group], failure)
+        except RuntimeError:
+            # The loop is gone: the process is ending, and nobody waits any more.
+            return
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+def _resolve(futures: list[asyncio.Future[None]], failure: Exception | None) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if failure is None:
+            future.set_result(None)
+        else:
+            future.set_exception(failure)

@@ -1,0 +1,1 @@
+"""Facts to OpenTelemetry, to log lines, and to several listeners at once."""

@@ -1,0 +1,1 @@
+"""Proofs: tokens against a cached key set, webhook signatures, canonical bytes."""

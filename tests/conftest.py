@@ -1,0 +1,43 @@
+"""Fixtures that every room of tests may use: the event loop, the outside vectors, hypothesis' manners.
+
+What belongs to one room (an emulator, a ledger, a fake clock) lives in that room's own conftest.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A deadline per example would measure how busy the machine is, not how the code behaves.
+settings.register_profile("engine", deadline=None)
+settings.load_profile("engine")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The loop production runs on: asyncio with uvloop.
+
+    Session scope, so that an async fixture of any scope may be built on it.
+    """
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Callable[[str], Path]:
+    """Find one folder of outside test data by name, as in `vectors("jcs")`.
+
+    The data lies beside the repository, never in it. Where it is absent the test skips by name, so
+    the suite passes without it.
+    """
+
+    def folder(name: str) -> Path:
+        path = ROOT.parent / "shared" / "vectors" / name
+        if not path.is_dir():
+            pytest.skip(f"vectors: {name} not found")
+        return path
+
+    return folder
