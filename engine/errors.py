@@ -375,7 +375,10 @@ class Interrupted(EngineError):
 
 
 class RunFailed(EngineError):
-    """What a run raises: the pipeline and every cause, never a bare exception group."""
+    """What a run raises: the pipeline and every cause, never a bare exception group.
+
+    `report` is the account so far, where there is one; the runtime sets it.
+    """
 
     code = "run.failed"
 
@@ -384,6 +387,7 @@ class RunFailed(EngineError):
         self.pipeline = pipeline
         self.causes = causes
         self.exit = causes[0].exit_code if causes else Exit.FAILED
+        self.report: Any = None
 
 
 ERRORS: tuple[type[EngineError], ...] = (

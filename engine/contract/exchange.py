@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -67,7 +68,11 @@ def new_span_id() -> str:
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """What leaves. `route` names it for telemetry; `template` is its low-cardinality path."""
+    """What leaves. `route` names it for telemetry; `template` is its low-cardinality path.
+
+    The span of the request is the one in its `traceparent` header; `parent_span_id` and `attributes` are for
+    that span only and never sent.
+    """
 
     method: str
     url: str
@@ -77,6 +82,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     template: str = ""
     timeout_s: float = 30.0
     resend: int = 0
+    parent_span_id: str | None = None
+    attributes: Mapping[str, Any] = {}
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,6 @@ thread. In memory, or in a file that survives `kill -9` (not a power cut: it is 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import secrets
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import msgspec
 
@@ -24,6 +23,7 @@ from engine.contract.profile import PROFILE, Profile
 from engine.emulator.faults import Faults
 from engine.errors import LedgerBroken, LedgerBusy
 from engine.ports import Clock
+from engine.store.lock import StateLock
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _SCHEMA = """
@@ -65,16 +65,18 @@ class State:
         clock: Clock,
         faults: Faults,
         profile: Profile,
-        lock: IO[str] | None,
     ) -> None:
         self.options = options
         self.profile = profile
         self.clock = clock
         self.db = db
         self.faults = faults
+        self.is_open = True
         self.base_url = ""
         self.sandbox_url = ""
-        self._lock = lock
+        self._lock: StateLock | None = None
+        # Spans that `tracing` has not written yet.
+        self.unwritten_spans: list[Any] = []
         self._secrets: dict[str, bytes] = {}
         self._last_ms = 0
         self._last_tail = 0
@@ -83,9 +85,7 @@ class State:
         self._opening = self._count_opening()
 
     @classmethod
-    def open(
-        cls, options: Options, *, clock: Clock, faults: Faults | None = None, profile: Profile = PROFILE
-    ) -> State:
+    def open(cls, options: Options, *, clock: Clock, faults: Faults | None = None, profile: Profile = PROFILE) -> State:
         """Open or create the state.
 
         Raises:
@@ -96,28 +96,23 @@ class State:
         target = ":memory:"
         if options.state_path is not None:
             target = options.state_path
-            lock = _lock(Path(target), clock)
+            lock = _lock(Path(target))
             # Signing keys and hashed secrets are inside: nobody else on this machine may read it.
             os.close(os.open(target, os.O_RDWR | os.O_CREAT, 0o600))
         db = sqlite3.connect(target, isolation_level=None, cached_statements=256)
         try:
             _prepare(db)
-            return cls(
-                options,
-                db,
-                clock=clock,
-                faults=faults or Faults.load(None, options.seed),
-                profile=profile,
-                lock=lock,
-            )
+            state = cls(options, db, clock=clock, faults=faults or Faults(seed=options.seed), profile=profile)
         except sqlite3.DatabaseError as exc:
             db.close()
             if lock is not None:
-                lock.close()
+                lock.release()
             raise LedgerBroken(
                 f"{target} is not a state file of the emulator: {exc}",
                 hint="name another file with --state, or move this one away",
             ) from exc
+        state._lock = lock
+        return state
 
     def apply_schema(self, schema: str) -> None:
         """Create a group's tables and indexes (`CREATE … IF NOT EXISTS`)."""
@@ -178,9 +173,10 @@ class State:
 
     def close(self) -> None:
         """Close the connection and let go of the lock. Doing it twice is harmless."""
+        self.is_open = False
         self.db.close()
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
     def _digest(self, *parts: str | int) -> bytes:
@@ -214,25 +210,13 @@ def _prepare(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA user_version = {_FORMAT}")
 
 
-def _lock(path: Path, clock: Clock) -> IO[str]:
-    """Hold the lock file beside the state. The kernel lets go of it when the process ends, however it ends."""
+def _lock(path: Path) -> StateLock:
+    lock = StateLock(path.with_name(path.name + ".lock"))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as exc:
-        raise LedgerBroken(f"cannot open the state file {path}: {exc.strerror}") from exc
-    handle = os.fdopen(descriptor, "r+", encoding="utf-8")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        holder = handle.read().strip() or "another process"
-        handle.close()
+        lock.acquire()
+    except LedgerBusy as exc:
         raise LedgerBusy(
-            f"another emulator works on {path}: {holder}",
+            f"another emulator works on {path}: {exc.message}",
             hint="stop it, or name another file with --state",
         ) from exc
-    since = datetime.fromtimestamp(clock.now_ns() // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    handle.truncate(0)
-    handle.write(f"process {os.getpid()}, since {since}\n")
-    handle.flush()
-    return handle
+    return lock

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,7 +27,7 @@ FINDINGS: dict[str, str] = {
     "config.missing": "An option without a default was not given.",
     "config.unset": "A reference names an environment variable or file that is not there.",
     "config.reference": "A reference is not of the form ${env:X}, ${secret:env:X} or ${secret:file:PATH}.",
-    "config.secret": "A secret stands in the file itself, may be read by others, or would be printable where it stands.",
+    "config.secret": "A secret stands in the open: in the file, where others may read it, or where it may be printed.",
     "config.conflict": "Two options contradict each other, or an option does not belong to the chosen type.",
     "config.unsafe": "What the options ask for together would lose or expose something.",
 }
@@ -36,10 +36,11 @@ _SECRET_NAME = re.compile(
     r"(?:^|_)(?:secret|token|password|passwd|passphrase|api_?key|private_?key|access_?key)$", re.IGNORECASE
 )
 # What follows such a name on a line, up to the closing quote or the end: never shown.
+_NAMED = r"(?i)((?:secret|token|password|passwd|passphrase|api_?key|private_?key|access_?key)[\"']?\s*=\s*)"
 _SECRET_VALUE = re.compile(
-    r"""(?i)((?:secret|token|password|passwd|passphrase|api_?key|private_?key|access_?key)["']?\s*=\s*)"""
-    r"""("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,}]+)"""
+    _NAMED + r"""(\"{3}.*?(?:\"{3}|$)|'{3}.*?(?:'{3}|$)|"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,}]+)""",
 )
+_SECRET_BLOCK = re.compile(_NAMED + r"""("{3}|'{3})""")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +89,18 @@ def excerpt_of(text: str, line: int) -> str:
     """Line `line` (from 1) as it may be shown: secrets and control characters masked, columns kept."""
     lines = text.split("\n")
     shown = lines[line - 1] if 0 < line <= len(lines) else ""
+    if _is_inside_secret("\n".join(lines[: line - 1])):
+        return "*" * len(shown.rstrip("\r"))
     shown = _SECRET_VALUE.sub(_mask, shown.rstrip("\r"))
     return "".join(mark if mark.isprintable() else " " for mark in shown)
+
+
+def _is_inside_secret(before: str) -> bool:
+    """Whether a secret of several lines is still open at the end of this text."""
+    opened = None
+    for opened in _SECRET_BLOCK.finditer(before):  # noqa: B007 - the last one counts
+        pass
+    return opened is not None and opened[2] not in before[opened.end() :]
 
 
 def _mask(found: re.Match[str]) -> str:
@@ -109,7 +120,7 @@ def to_findings(faults: Iterable[Fault], document: Document) -> list[Finding]:
 
 
 def _place(fault: Fault, document: Document, spots: dict[KeyPath, Spot]) -> Finding:
-    facts = {"key": ".".join(str(part) for part in fault.at), "options": list(fault.options)}
+    facts: dict[str, Any] = {"key": ".".join(str(part) for part in fault.at), "options": list(fault.options)}
     for depth in range(len(fault.at), 0, -1):
         if origin := document.origins.get(fault.at[:depth]):
             return Finding(fault.message, code=fault.code, path=origin, hint=fault.hint, **facts)

@@ -7,6 +7,7 @@ nothing. Array elements and arrays of tables count from 0.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import re
 import tomllib
 
@@ -38,11 +39,9 @@ class Spot(msgspec.Struct, frozen=True, kw_only=True):
 def locate(text: str) -> dict[KeyPath, Spot]:
     """The spot of every key path of a valid TOML text; what lies deeper than we can follow is left out."""
     scan = _Scan(text)
-    try:
+    # Positions are a courtesy: a text that defeats this scanner still gets its findings.
+    with contextlib.suppress(RecursionError, IndexError, ValueError):
         scan.document()
-    except (RecursionError, IndexError, AttributeError):
-        # Positions are a courtesy: a text that defeats this scanner still gets its findings.
-        pass
     return scan.spots
 
 
@@ -52,6 +51,7 @@ class _Scan:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._key_end = 0
         self._lines = [0, *(found.end() for found in re.finditer("\n", text))]
         self._counts: dict[KeyPath, int] = {}
         self.spots: dict[KeyPath, Spot] = {}
@@ -75,7 +75,7 @@ class _Scan:
         self._at += 2 if is_array else 1
         keys = self._keys()
         self._at = self._text.index("]", self._at) + (2 if is_array else 1)
-        table = self._resolve(keys[:-1]) + (keys[-1],)
+        table = (*self._resolve(keys[:-1]), keys[-1])
         whole = self._spot(start, self._at, start, self._at)
         if is_array:
             self.spots.setdefault(table, whole)
@@ -100,6 +100,7 @@ class _Scan:
             self._skip(_BLANK)
             start = self._at
             self._skip(_KEY)
+            self._key_end = self._at
             raw = self._text[start : self._at]
             keys.append(_plain(raw) if raw[:1] in ('"', "'") else raw)
             if self._text[self._skip(_BLANK)] != ".":
@@ -109,7 +110,7 @@ class _Scan:
     def _pair(self, table: KeyPath) -> None:
         start = self._at
         keys = self._keys()
-        end = len(self._text[: self._at].rstrip(" \t"))
+        end = self._key_end
         self._at = self._text.index("=", self._at) + 1
         value_start = self._skip(_BLANK)
         path = table + tuple(keys)

@@ -29,7 +29,8 @@ class SourceSpec(_Table, frozen=True):
     ]
     key: Annotated[str, Meta(description="Field that identifies a row in results, dead letters and replay.")]
     fields: Annotated[
-        dict[str, str], Meta(description="Field types: str, int, float, bool, datetime, json, with `| None`.")
+        dict[str, str],
+        Meta(description="Field types: str, int, float, bool, datetime, date, json, enum(a, b), each with `| None`."),
     ] = {}
     compression: Annotated[
         Literal["auto", "none", "gzip", "zstd"], Meta(description="auto goes by the file name's suffix.")

@@ -104,16 +104,21 @@ class Unit:
 
     def suggest(self, number: float) -> str:
         """How a bare number was probably meant, as a value to type."""
-        plain = f"{number:g}" if abs(number) < 1e15 else "1"
+        plain = _digits(number) if 0 <= number < 1e15 else "1"
         match self.noun:
             case "duration":
                 return f"{plain}s"
             case "size":
-                return _whole_size(int(number))
+                return _whole_size(int(float(plain)))
             case "rate":
                 return f"{plain}/s"
             case _:
-                return f"{number * 100:g}%" if number <= 1 else f"{plain}%"
+                return f"{_digits(number * 100)}%" if 0 <= number <= 1 else f"{plain}%"
+
+
+def _digits(number: float) -> str:
+    """Without an exponent, which no unit takes."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
 def _whole_size(number: int) -> str:
@@ -124,9 +129,7 @@ def _whole_size(number: int) -> str:
 
 
 UNITS: dict[str, Unit] = {
-    "duration": Unit(
-        "duration", '"250ms", "30s", "5m", "2h"', duration, r"^(\d[\d_.]*\s*(ms|min|s|m|h|d))+$"
-    ),
+    "duration": Unit("duration", '"250ms", "30s", "5m", "2h"', duration, r"^(\d[\d_.]*\s*(ms|min|s|m|h|d))+$"),
     "size": Unit("size", '"768KiB", "8MiB", "1GB"', size, r"^\d[\d_.]*\s*([KMG]iB|[kKMG]B|B)$"),
     "rate": Unit("rate", '"50/s", "600/min"', rate, r"^\d[\d_.]*\s*/\s*(sec|s|min|m|h)$"),
     "fraction": Unit("percentage", '"1%", "0.5%"', fraction, r"^\d[\d_.]*\s*%$"),

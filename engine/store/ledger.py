@@ -123,9 +123,13 @@ class Ledger:
 
     # What is there ---------------------------------------------------------------------------
 
-    def last_run(self) -> RunRow | None:
-        """The newest run, finished or not."""
-        rows = self._db.rows(f"SELECT {_RUN_NAMES} FROM runs ORDER BY started_ns DESC, epoch DESC LIMIT 1")  # noqa: S608
+    def last_run(self, *, epoch: int | None = None, is_done: bool = False) -> RunRow | None:
+        """The newest run; of one epoch, or only among those that are done, where asked."""
+        rows = self._db.rows(
+            f"SELECT {_RUN_NAMES} FROM runs WHERE epoch=coalesce(?, epoch) AND (outcome IS NOT NULL OR NOT ?)"  # noqa: S608
+            " ORDER BY started_ns DESC, epoch DESC LIMIT 1",
+            (epoch, is_done),
+        )
         return RunRow(**dict(zip(_RUN_COLUMNS, rows[0], strict=True))) if rows else None
 
     def open_jobs(self, epoch: int) -> list[JobRow]:
@@ -197,11 +201,17 @@ class Ledger:
         """A run was asked to stop and did so in order."""
         return self._db.write([("UPDATE runs SET stopped_ns=? WHERE run_id=?", [(now_ns, run_id)])])
 
+    def forget_run(self, run_id: str) -> asyncio.Future[None]:
+        """Take back a run that found nothing to do."""
+        return self._db.write([("DELETE FROM runs WHERE run_id=? AND read=0", [(run_id,)])])
+
     def touch_run(self, run_id: str, *, now_ns: int) -> asyncio.Future[None]:
         """Note that the run is alive, so that a resumed one can say when it died."""
         return self._db.write([("UPDATE runs SET alive_ns=? WHERE run_id=?", [(now_ns, run_id)])])
 
-    def plan(self, run_id: str, planned: Sequence[Planned], letters: Sequence[tuple[Any, ...]]) -> asyncio.Future[None]:
+    def plan(
+        self, run_id: str, epoch: int, planned: Sequence[Planned], letters: Sequence[tuple[Any, ...]]
+    ) -> asyncio.Future[None]:
         """Jobs, books, positions and dead letters of planning: one transaction."""
         statements: list[Statement] = []
         jobs = [entry.job for entry in planned if entry.job is not None]
@@ -210,27 +220,13 @@ class Ledger:
         kept = [(entry.job.epoch, entry.job.seq, entry.kept) for entry in planned if entry.job and entry.kept]
         if kept:
             statements.append((_KEEP, kept))
-        return self._db.write(statements + self._position(run_id, planned) + self._letters(letters))
-
-    def _position(self, run_id: str, planned: Sequence[Planned]) -> list[Statement]:
-        epoch = next((entry.job.epoch for entry in planned if entry.job), None)
         newest = {name: mark for entry in planned for name, mark in entry.marks.items()}
-        totals = (
-            sum(entry.read for entry in planned),
-            sum(entry.filtered for entry in planned),
-            sum(entry.dead for entry in planned),
+        statements.append(
+            (_PUT_MARK, [(epoch, name, m.offset, m.line, m.fingerprint, m.head) for name, m in newest.items()])
         )
-        marks_sql = _PUT_MARK
-        if epoch is None:
-            marks_sql = _PUT_MARK.replace("VALUES (?", "VALUES ((SELECT epoch FROM runs WHERE run_id=?)")
-        owner: int | str = run_id if epoch is None else epoch
-        return [
-            (
-                marks_sql,
-                [(owner, name, m.offset, m.line, m.fingerprint, m.head) for name, m in newest.items()],
-            ),
-            (_ADD_TO_RUN, [(*totals, run_id)]),
-        ]
+        totals = [(entry.read, entry.filtered, entry.dead, run_id) for entry in planned]
+        statements.append((_ADD_TO_RUN, totals))
+        return self._db.write(statements + self._letters(letters))
 
     def move(self, jobs: Sequence[JobRow]) -> asyncio.Future[None]:
         """Write jobs as they stand now."""

@@ -27,7 +27,7 @@ MEMBERS: Final = 32
 _BARE = re.compile(r"[^\s\"=\\]+")
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_HIDDEN_FIELDS = {SpanEnded: frozenset({"attributes", "links"})}
+_HIDDEN_FIELDS: Final[dict[type[Event], frozenset[str]]] = {SpanEnded: frozenset({"attributes", "links"})}
 
 
 class LogObserver:
@@ -57,7 +57,7 @@ class LogObserver:
         level = level_of(event)
         if self._is_silent or LEVELS[level] < self._threshold:
             return
-        fields = {"ts": _timestamp(self._now_ns()), "level": level, "event": name_of(event)}
+        fields = {"ts": _timestamp(self._now_ns()), "level": level, "event": name_of(type(event))}
         line = self._render({**fields, **dict(_fields(event, self._redact))}) + "\n"
         try:
             self._write(line)
@@ -86,13 +86,13 @@ def level_of(event: Event) -> Level:
             return "debug"
 
 
-def name_of(event: Event) -> str:
-    """The fact's name in a log: `RunStarted` is `run_started`."""
-    return _WORD.sub("_", type(event).__name__).lower()
+def name_of(kind: type[Event]) -> str:
+    """A fact's name in a log: `RunStarted` is `run_started`."""
+    return _WORD.sub("_", kind.__name__).lower()
 
 
 def escape(text: str) -> str:
-    """The text with every character that is not printable as an escape (`\\n`, `\\x1b`, `\\u2028`).
+    r"""The text with every character that is not printable as an escape (`\n`, `\x1b`, `\u2028`).
 
     Printable is Unicode's word for it: controls, format characters (bidirectional ones among them), line
     and paragraph separators, surrogates and unassigned code points are not. A backslash is doubled.
@@ -116,7 +116,7 @@ def _timestamp(now_ns: int) -> str:
 
 
 def _fields(event: Event, redact: Redactor) -> Iterator[tuple[str, Any]]:
-    hidden = _HIDDEN_FIELDS.get(type(event), frozenset())  # type: ignore[call-overload]
+    hidden = _HIDDEN_FIELDS.get(type(event), frozenset())
     for name in event.__struct_fields__:
         if name not in hidden and (value := getattr(event, name)) is not None:
             yield name, _tidy(value, redact)

@@ -1,69 +1,31 @@
-"""OTLP over HTTP for traces, written by hand: bytes of an export request, and a thread that delivers them.
+"""OTLP over HTTP for traces, written by hand: the bytes of an export request, and the POST that carries them.
 
-Encoding is plain functions after opentelemetry/proto/trace/v1/trace.proto (OTLP 1.x). Delivery never
-touches the event loop, holds a bounded number of spans, counts what it drops, and ends by a deadline.
-Never the environment, never a decision about what is sampled; no OpenTelemetry, protobuf or HTTP library.
+Encoding is plain functions after opentelemetry/proto/trace/v1/trace.proto (OTLP 1.x); `Collector` blocks,
+and belongs on the thread of an `Outbox`. Never the environment, never a decision about what is sampled;
+no OpenTelemetry, protobuf or HTTP library.
 """
 
 from __future__ import annotations
 
 import gzip
 import http.client
-import math
 import random
 import socket
 import ssl
 import struct
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final
 
 import msgspec
 
 from engine.contract.problem import retry_after_s
 from engine.settings import Secret
+from engine.telemetry.outbox import Lost, Patience
 
 # Encoding --------------------------------------------------------------------------------------
-
-
-class ContextLike(Protocol):
-    """The ids of a span."""
-
-    @property
-    def trace_id(self) -> int: ...
-    @property
-    def span_id(self) -> int: ...
-    @property
-    def trace_flags(self) -> int: ...
-    @property
-    def is_remote(self) -> bool: ...
-
-
-class SpanLike(Protocol):
-    """What is read of a span; OpenTelemetry's `ReadableSpan` is one. `Any` where its own types are loose."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def context(self) -> Any: ...
-    @property
-    def parent(self) -> Any: ...
-    @property
-    def kind(self) -> Any: ...
-    @property
-    def start_time(self) -> int | None: ...
-    @property
-    def end_time(self) -> int | None: ...
-    @property
-    def attributes(self) -> Any: ...
-    @property
-    def links(self) -> Sequence[Any]: ...
-    @property
-    def status(self) -> Any: ...
 
 
 _I64: Final = 1 << 63
@@ -128,18 +90,33 @@ def any_value(value: Any) -> bytes:
 
 def attributes(number: int, values: Mapping[str, Any]) -> bytes:
     """Repeated `KeyValue` fields."""
-    return b"".join(
-        [sized(number, _key(key) + sized(2, any_value(value))) for key, value in values.items()]
-    )
+    tag = varint(number << 3 | 2)
+    pairs = [_pair(key, value) for key, value in values.items()]
+    return b"".join([part for pair in pairs for part in (tag, varint(len(pair)), pair)])
 
 
-def _flags(context: ContextLike, parent: ContextLike | None) -> bytes:
+def _pair(key: str, value: Any) -> bytes:
+    kind = type(value)
+    if (kind is str and len(value) <= 64) or (kind is int and 0 <= value < 0x10000):
+        return _usual_pair(key, value)
+    return _key(key) + sized(2, any_value(value))
+
+
+# Routes, hosts, ports, methods and codes come again with every span.
+@lru_cache(maxsize=2048)
+def _usual_pair(key: str, value: str | int) -> bytes:
+    return _key(key) + sized(2, any_value(value))
+
+
+def _flags(context: Any, parent: Any) -> bytes:
     remote = _IS_REMOTE if parent is not None and parent.is_remote else 0
     return _fixed32(context.trace_flags & 0xFF | _HAS_IS_REMOTE | remote)
 
 
-def encode_span(span: SpanLike) -> bytes:
+def encode_span(span: Any) -> bytes:
     """A span as the message `Span`, without its field's header.
+
+    `span` is OpenTelemetry's `ReadableSpan`, or anything with its members: this file knows no library.
 
     Raises:
         OverflowError, struct.error: an id or a time does not fit its field.
@@ -166,20 +143,18 @@ def encode_span(span: SpanLike) -> bytes:
 
 def _link(link: Any) -> bytes:
     context = link.context
-    ids = b"\x0a\x10" + context.trace_id.to_bytes(16, "big") + b"\x12\x08" + context.span_id.to_bytes(8, "big")
+    ids: bytes = b"\x0a\x10" + context.trace_id.to_bytes(16, "big") + b"\x12\x08" + context.span_id.to_bytes(8, "big")
     return ids + attributes(4, link.attributes or {}) + b"\x35" + _flags(context, context)
 
 
 def _status(status: Any) -> bytes:
-    code: int = status.status_code.value
+    code = int(status.status_code.value)
     if code == 0:
         return b""
     return sized(15, (text(2, status.description) if status.description else b"") + b"\x18" + varint(code))
 
 
-def encode_request(
-    spans: Iterable[bytes], resource: Mapping[str, Any], *, scope: str, version: str
-) -> bytes:
+def encode_request(spans: Iterable[bytes], resource: Mapping[str, Any], *, scope: str, version: str) -> bytes:
     """Encoded spans of one resource and one scope as an `ExportTraceServiceRequest`."""
     scope_spans = sized(1, text(1, scope) + text(2, version)) + b"".join([sized(2, span) for span in spans])
     return sized(1, sized(1, attributes(1, resource)) + sized(2, scope_spans))
@@ -221,3 +196,133 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     raise ValueError("a varint of more than ten bytes")
 
 
+# Delivery --------------------------------------------------------------------------------------
+
+_AGAIN: Final = frozenset({429, 502, 503, 504})
+_STALE: Final = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+_ATTEMPTS: Final = 5
+_LONGEST_WAIT_S: Final = 60.0
+_ANSWER_BYTES: Final = 64 * 1024
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where spans go. `path` includes any query; `tls` is None for plain HTTP; header names are lower-case."""
+
+    host: str
+    port: int
+    path: str
+    headers: dict[str, Secret]
+    timeout_s: float
+    is_gzip: bool
+    tls: ssl.SSLContext | None = None
+
+    def __str__(self) -> str:
+        # Without the query: it may be a credential.
+        return f"http{'s' if self.tls else ''}://{self.host}:{self.port}{self.path.partition('?')[0]}"
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    status: int
+    retry_after_s: float | None
+    body: bytes
+
+
+class Collector:
+    """One kept connection to a collector, used by one thread; `abort` alone may come from another.
+
+    A request that fails is sent up to five times, with growing and jittered waits or the collector's own
+    `Retry-After` (at most a minute). Sending again after a lost answer may double spans: collectors know
+    them by their ids. Redirects are not followed and proxies not used.
+    """
+
+    def __init__(self, target: Target, patience: Patience) -> None:
+        self._target = target
+        self._patience = patience
+        self._connection: http.client.HTTPConnection | None = None
+
+    def deliver(self, body: bytes, spans: int) -> Lost | None:
+        """POST an export request holding `spans` spans; what was lost of them, if anything. Blocks."""
+        if self._target.is_gzip:
+            body = gzip.compress(body, compresslevel=4, mtime=0)
+        reason = ""
+        for attempt in range(_ATTEMPTS):
+            try:
+                answer = self._exchange(body)
+            except (OSError, http.client.HTTPException) as exc:
+                reason, asked_s = _words(exc), None
+                if self._patience.is_closing:
+                    break  # Nobody is there, and the process wants to leave.
+            else:
+                if answer.status // 100 == 2:
+                    refused = rejected_spans(answer.body)
+                    return Lost(refused, f"it rejected {refused} of {spans} spans") if refused else None
+                reason, asked_s = f"it answered {answer.status}", answer.retry_after_s
+                if answer.status not in _AGAIN:
+                    break
+            if attempt + 1 == _ATTEMPTS or not self._patience.pause(_wait_s(attempt, asked_s)):
+                break
+        return Lost(spans, reason)
+
+    def abort(self) -> None:
+        """Break off the exchange that is running, if it has got as far as a socket."""
+        connection = self._connection
+        if connection is not None and (sock := connection.sock) is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; the next delivery opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _exchange(self, body: bytes) -> _Answer:
+        is_reused = self._connection is not None and self._connection.sock is not None
+        try:
+            return self._post(body)
+        except _STALE:
+            self.close()
+            if not is_reused:
+                raise
+            # The collector closed a connection that lay idle; that says nothing about a fresh one.
+            return self._post(body)
+        except BaseException:
+            self.close()
+            raise
+
+    def _post(self, body: bytes) -> _Answer:
+        target = self._target
+        timeout_s = max(0.01, min(target.timeout_s, self._patience.left_s))
+        connection = self._connection = self._connection or self._connect()
+        connection.timeout = timeout_s
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        headers = {"content-type": "application/x-protobuf", "user-agent": "engine-otlp"}
+        headers |= {name: value.reveal() for name, value in target.headers.items()}
+        if target.is_gzip:
+            headers["content-encoding"] = "gzip"
+        connection.request("POST", target.path, body, headers)
+        with connection.getresponse() as response:
+            answer = response.read(_ANSWER_BYTES)
+            after = {"retry-after": response.getheader("retry-after", "")}
+            if not response.isclosed():
+                self.close()  # More than any answer of OTLP: the rest would be read as the next one.
+            return _Answer(response.status, retry_after_s(after, now_s=time.time()), answer)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        target = self._target
+        if target.tls is None:
+            return http.client.HTTPConnection(target.host, target.port)
+        return http.client.HTTPSConnection(target.host, target.port, context=target.tls)
+
+
+def _wait_s(attempt: int, asked_s: float | None) -> float:
+    if asked_s is not None:
+        return min(asked_s, _LONGEST_WAIT_S)
+    return 2.0**attempt * random.uniform(0.8, 1.2)
+
+
+def _words(exc: Exception) -> str:
+    # Never the exception's own text: http.client quotes what it was given, headers included.
+    detail = exc.strerror if isinstance(exc, OSError) else None
+    return f"{type(exc).__name__}: {detail}" if detail else type(exc).__name__

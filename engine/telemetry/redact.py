@@ -17,9 +17,8 @@ MASK = "***"
 # Shorter ones would also be found inside ordinary words and turn every line into asterisks.
 SHORTEST_SECRET = 4
 
-_NAMES = (
-    r"(?:client_secret|secret|password|passwd|pwd|access_token|refresh_token|id_token|token|api_?key|signature)"
-)
+_NAMES = r"(?:secret|password|passwd|pwd|token|api_?key|signature)"
+_SCHEMES = r"(?:bearer|basic|dpop|digest|negotiate)"
 # Each begins where the text before it cannot be part of it, or at a character it never takes a second
 # time: that is what keeps a megabyte of "eyJeyJeyJ" from being scanned a quarter of a million times.
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -27,8 +26,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}"), MASK),
     # A header written out: the scheme may stay, the credentials go.
     (
-        re.compile(r"(?i)(authorization[\"']?[ \t]*[:=][ \t]*[\"']?)(?:([a-z]+)[ \t]+)?[^\s\"',;]+"),
-        rf"\1\2 {MASK}",
+        re.compile(rf"(?i)(authorization[\"']?[ \t]*[:=][ \t]*[\"']?(?:{_SCHEMES}[ \t]+)?)[^\s\"',;]+"),
+        rf"\1{MASK}",
     ),
     (re.compile(r"(?i)\b(bearer)[ \t]+(?!\*)[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
     # Every query string: a signed URL is a credential, and which parameter signs is the signer's choice.
@@ -77,5 +76,5 @@ def _forms(secret: str) -> Iterator[str]:
         text = part.strip()
         if len(text) < SHORTEST_SECRET:
             continue
-        yield from (text, quote(text, safe=""), quote_plus(text, safe=""), json.dumps(text)[1:-1])
+        yield from (text, quote(text, "", errors="replace"), quote_plus(text, errors="replace"), json.dumps(text)[1:-1])
         yield base64.b64encode(text.encode("utf-8", "replace")).decode("ascii").rstrip("=")

@@ -31,8 +31,8 @@ class Tee:
                 observer.notice(event)
             except Exception as exc:  # noqa: BLE001 - telemetry must never disturb a run, whatever it raises
                 failed.append((observer, exc))
-        for observer, exc in failed:
-            self._drop(observer, exc)
+        for observer, error in failed:
+            self._drop(observer, error)
 
     def _drop(self, observer: Observer, exc: Exception) -> None:
         if all(other is not observer for other in self._observers):

@@ -1,0 +1,344 @@
+"""The composition root: the one file that names concrete classes together.
+
+Turns settings and a pipeline into a running engine, and takes it apart again. Decides nothing about jobs,
+rows or routes; those decisions are in the rooms it connects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from engine.client.client import Access, Client, route_of
+from engine.clock import SystemClock
+from engine.codec.fields import struct_of
+from engine.components.catalog import open_sink, open_source, open_transforms
+from engine.contract.exchange import Trace
+from engine.contract.keys import WELL_KNOWN
+from engine.contract.kinds import KINDS, Kind
+from engine.contract.profile import PROFILE
+from engine.emulator.child import Child
+from engine.errors import ConfigError, EngineError, RunFailed
+from engine.jobs.batcher import Batcher
+from engine.jobs.fetch import Fetcher
+from engine.jobs.interpret import Reading
+from engine.jobs.lanes import Lane
+from engine.jobs.pack import packer_of
+from engine.jobs.recover import is_lost, recover
+from engine.jobs.schedule import Durations, Schedule
+from engine.jobs.submit import Submitter
+from engine.jobs.watch import Watcher
+from engine.pipeline.spec import PipelineSpec, PollSpec
+from engine.ports import Clock, Observer, Sink, Transport
+from engine.record import Counts
+from engine.runtime.drain import StopFlag
+from engine.runtime.edge import Edge
+from engine.runtime.endings import Endings
+from engine.runtime.landing import Landing
+from engine.runtime.planner import Planner
+from engine.runtime.reading import Reader
+from engine.runtime.report import Report
+from engine.runtime.run import Run, Stages
+from engine.runtime.session import Opened, Session
+from engine.runtime.tally import Tally
+from engine.runtime.tools import Tools
+from engine.settings import Secret, Settings
+from engine.store.ledger import Ledger
+from engine.telemetry.otel import open_telemetry
+from engine.telemetry.tee import Tee
+from engine.transport.guard import Guard
+from engine.transport.limiting import LimitingTransport
+from engine.transport.pooled import PooledTransport
+from engine.transport.retrying import RetryingTransport
+from engine.transport.traced import TracedTransport
+from engine.trust.keyring import Keyring
+
+EMULATOR_CLIENT = "app_local"
+EMULATOR_SECRET = "emulator-secret"
+_FETCH_WORKERS = 8
+_EMULATOR_POLL = PollSpec(first=0.1, max=5.0, factor=1.5)
+_VENDOR_POLL = PollSpec()
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True):
+    """A platform to talk to: a client, what a human calls it, and how often it likes to be asked."""
+
+    client: Client
+    description: str
+    poll: PollSpec
+
+
+@asynccontextmanager
+async def open_platform(settings: Settings, *, observer: Observer, clock: Clock) -> AsyncIterator[Platform]:
+    """The platform of the chosen profile; an emulator is started where none is named, and ends with the block.
+
+    Raises:
+        ConfigError: the profile lacks something. StateError: the emulator did not start.
+    """
+    async with AsyncExitStack() as stack:
+        access, description = await _access(settings, stack)
+        is_emulator = settings.platform.profile == "emulator"
+        limits = settings.platform.limits
+        ceiling = None if is_emulator and settings.platform.emulator.url is None else limits.requests
+        transport = _wire(PooledTransport(concurrency=limits.concurrency * 2), observer, clock, ceiling)
+        hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
+        downloads = _wire(
+            PooledTransport(concurrency=limits.concurrency, guard=Guard(allowed_hosts=hosts)), observer, clock, None
+        )
+        stack.push_async_callback(transport.aclose)
+        stack.push_async_callback(downloads.aclose)
+        keyring = Keyring(access.auth_url + WELL_KNOWN.path, transport, clock, observer=observer)
+        client = Client(transport, access, clock=clock, keyring=keyring, downloads=downloads)
+        yield Platform(client=client, description=description, poll=_EMULATOR_POLL if is_emulator else _VENDOR_POLL)
+
+
+def _wire(pool: PooledTransport, observer: Observer, clock: Clock, requests: float | None) -> Transport:
+    traced = TracedTransport(pool, observer, clock)
+    limited = LimitingTransport(traced, clock, requests=requests, observer=observer)
+    return RetryingTransport(limited, clock)
+
+
+async def _access(settings: Settings, stack: AsyncExitStack) -> tuple[Access, str]:
+    platform = settings.platform
+    match platform.profile:
+        case "emulator":
+            return await _emulator_access(settings, stack)
+        case "sandbox":
+            sandbox = platform.sandbox
+            access = Access(
+                auth_url=sandbox.auth_url,
+                api_url=sandbox.api_url,
+                client_id=platform.client_id,
+                client_secret=platform.client_secret,
+                scopes=platform.scopes,
+                sandbox_token=sandbox.token,
+                is_sandbox=True,
+                timeout_s=platform.timeout,
+            )
+            return access, f"sandbox, {sandbox.api_url}"
+        case "live":
+            live = platform.live
+            if not platform.client_id or not platform.client_secret:
+                raise ConfigError(
+                    'profile "live" needs platform.client_id and platform.client_secret',
+                    hint='set them in config.toml: client_secret = "${secret:env:ARGUS_CLIENT_SECRET}"',
+                )
+            access = Access(
+                auth_url=live.auth_url,
+                api_url=live.api_url,
+                client_id=platform.client_id,
+                client_secret=platform.client_secret,
+                scopes=platform.scopes,
+                issuer=live.issuer or PROFILE.issuer,
+                audience=live.audience or PROFILE.audience,
+                timeout_s=platform.timeout,
+            )
+            return access, f"live, {live.api_url}"
+
+
+async def _emulator_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access, str]:
+    platform, emulator = settings.platform, settings.platform.emulator
+    client_id, secret = platform.client_id or EMULATOR_CLIENT, platform.client_secret or Secret(EMULATOR_SECRET)
+    if emulator.url is not None:
+        url, sandbox_url = emulator.url.rstrip("/"), emulator.sandbox_url
+        description = f"emulator, {url} (its own process; nothing leaves this machine)"
+    else:
+        child = await Child.start(Path(settings.state_dir) / "emulator", arguments=_child_arguments(settings))
+        stack.push_async_callback(child.aclose)
+        url, sandbox_url = child.ready.url, child.ready.sandbox_url
+        client_id, secret = child.ready.client_id, Secret(child.ready.client_secret)
+        description = f"emulator, {url} (started for this run; no account, nothing leaves this machine)"
+    access = Access(
+        auth_url=url,
+        api_url=url,
+        sandbox_url=sandbox_url,
+        client_id=client_id,
+        client_secret=secret,
+        scopes=platform.scopes,
+        # An emulator's tokens carry its own address as issuer, so that no real client ever takes one for the vendor's.
+        issuer=url,
+        timeout_s=platform.timeout,
+    )
+    return access, description
+
+
+def _child_arguments(settings: Settings) -> list[str]:
+    emulator = settings.platform.emulator
+    arguments: list[str] = []
+    if emulator.faults:
+        arguments += ["--faults", emulator.faults]
+    if emulator.seed is not None:
+        arguments += ["--seed", str(emulator.seed)]
+    if emulator.latency is not None:
+        arguments += ["--latency", f"{emulator.latency}s"]
+    return arguments
+
+
+async def run_pipeline(
+    spec: PipelineSpec,
+    settings: Settings,
+    *,
+    spec_path: str,
+    fresh: bool,
+    limit: int | None,
+    observer: Observer | None,
+    stop: StopFlag,
+) -> Report:
+    """Run one pipeline to its end, or to where `stop` asked it to pause.
+
+    Raises:
+        EngineError: it could not start. RunFailed: it failed on the way; `report` is its account so far, and the
+        ledger holds where to go on.
+    """
+    tally, clock = Tally(), SystemClock()
+    telemetry = open_telemetry(settings.telemetry, os.environ, observer=observer)
+    tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
+    ledger = Ledger(Path(settings.state_dir) / spec.name, spec.name)
+    try:
+        tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop)
+        parts = _open_parts(spec, spec_path, tools)
+        session = Session(
+            spec=spec, spec_path=spec_path, tools=tools, tally=tally, reader=parts.reader, sink=parts.sink
+        )
+        opened = await session.open(fresh=fresh)
+        if not await session.has_work(opened):
+            return await session.nothing_new(opened)
+        async with open_platform(settings, observer=tee, clock=clock) as platform:
+            await session.begin(opened, platform=platform.description)
+            stages = _stages(spec, settings, opened, parts, platform)
+            return await _work(session, opened, stages, spec=spec, limit=limit)
+    finally:
+        ledger.close()
+        if telemetry is not None:
+            await asyncio.to_thread(telemetry.close)
+
+
+async def call_route(settings: Settings, name: str, members: Mapping[str, Any]) -> Any:
+    """Ask one route by its name; members and answer are plain data.
+
+    Raises:
+        EngineError: as `Client.ask`.
+    """
+    scopes = route_of(name).scopes
+    asked = msgspec.structs.replace(settings.platform, scopes=scopes or settings.platform.scopes)
+    settings = msgspec.structs.replace(settings, platform=asked)
+    async with open_platform(settings, observer=Tee(), clock=SystemClock()) as platform:
+        return await platform.client.ask(name, members)
+
+
+class _Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The components of a pipeline, and how they fit its job kind."""
+
+    kind: Kind
+    reader: Reader
+    sink: Sink
+    tools: Tools
+
+
+def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools) -> _Parts:
+    kind = KINDS[spec.job.kind]
+    packer = packer_of(kind, spec.job.payload, secrecy_level=spec.job.secrecy_level)
+    reader = Reader(
+        open_source=partial(open_source, spec.source, want_values=bool(spec.transform)),
+        transforms=open_transforms(spec.transform, base=Path(spec_path).resolve().parent),
+        key=spec.source.key,
+        packer=packer,
+        item_max=min(spec.job.batch.bytes, PROFILE.body_max) - packer.envelope_bytes - 1,
+        ledger=tools.ledger,
+    )
+    sink = open_sink(spec.sink, spec.results.fields, pipeline=spec.name)
+    return _Parts(kind=kind, reader=reader, sink=sink, tools=tools)
+
+
+async def _work(session: Session, opened: Opened, stages: Stages, *, spec: PipelineSpec, limit: int | None) -> Report:
+    run = Run(opened.run, stages, pipeline=spec.name)
+    tools = stages.tools
+    try:
+        lost = [
+            job
+            for job in opened.jobs
+            if is_lost(job, now_ns=tools.clock.now_ns(), window_s=PROFILE.idempotency_window_s)
+        ]
+        await recover(lost, client=stages.client, ledger=tools.ledger, clock=tools.clock, pipeline=spec.name)
+        await run.run(opened.jobs, opened.marks, limit=limit)
+    except EngineError as exc:
+        failure = exc if isinstance(exc, RunFailed) else RunFailed(exc.message, pipeline=spec.name, causes=[exc])
+        failure.report = session.failed(opened, exit_code=failure.exit)
+        raise failure from exc
+    return await session.close(opened, run, manifest=stages.landing.manifest)
+
+
+def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Parts, platform: Platform) -> Stages:
+    limits, tools, client, reader = settings.platform.limits, parts.tools, platform.client, parts.reader
+    landing = Landing(
+        sink=parts.sink, rotate=spec.sink.rotate, run=opened.run, pipeline=spec.name, tools=tools, parts=opened.parts
+    )
+    schedule = Schedule(spec.job.poll or platform.poll, Durations())
+    watcher = Watcher(
+        client=client,
+        spec=spec.job,
+        schedule=schedule,
+        lane=Lane("poll", ceiling=limits.concurrency),
+        clock=tools.clock,
+        observer=tools.observer,
+    )
+    watcher.trace = Trace(opened.run.trace_id, opened.run.span_id)
+    batcher = Batcher(
+        rows_max=min(spec.job.batch.rows, parts.kind.rows_max),
+        bytes_max=min(spec.job.batch.bytes, PROFILE.body_max),
+        envelope_bytes=reader.packer.envelope_bytes,
+    )
+    return Stages(
+        client=client,
+        planner=Planner(
+            pipeline=spec.name, run=opened.run, reader=reader, batcher=batcher, tools=tools, first_seq=opened.first_seq
+        ),
+        reader=reader,
+        submitter=Submitter(
+            client=client,
+            ledger=tools.ledger,
+            lane=Lane("create", ceiling=limits.concurrency),
+            clock=tools.clock,
+            observer=tools.observer,
+        ),
+        watcher=watcher,
+        fetcher=Fetcher(
+            client=client,
+            kind=parts.kind,
+            results=spec.results.rows or parts.kind.results,
+            reading=_reading(spec, parts),
+            recall=reader.recall,
+            clock=tools.clock,
+        ),
+        landing=landing,
+        endings=Endings(
+            pipeline=spec.name, run=opened.run, retry=spec.job.retry, reader=reader, client=client, tools=tools
+        ),
+        tools=tools,
+        slots=Lane("jobs", ceiling=min(limits.jobs_in_flight, spec.job.jobs_in_flight or limits.jobs_in_flight)),
+        ready=Edge(bytes_max=spec.memory // 8),
+        create_workers=limits.concurrency,
+        fetch_workers=min(_FETCH_WORKERS, limits.concurrency),
+        cooldown_s=spec.job.retry.cooldown,
+    )
+
+
+def _reading(spec: PipelineSpec, parts: _Parts) -> Reading:
+    results, kind = spec.results, parts.kind
+    return Reading(
+        match=results.match or kind.match,
+        status=results.status or kind.status,
+        accepted=frozenset(kind.accepted if results.accepted is None else results.accepted),
+        rejected=frozenset(kind.rejected if results.rejected is None else results.rejected),
+        row=struct_of("ResultRow", results.fields) if results.fields else None,
+        encode=parts.sink.encode,
+        takes_raw=spec.sink.type == "ndjson",
+    )

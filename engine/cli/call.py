@@ -1,0 +1,79 @@
+"""`engine call`: any route of the contract by name; JSON in, JSON out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.cli.invocation import Invocation, pass_invocation
+from engine.cli.output import emit, emit_json
+from engine.cli.run import on_loop
+from engine.codec.payload import check_caps, from_plain, loads
+from engine.contract.catalog import ROUTES
+from engine.errors import RecordError
+from engine.pipeline.findings import did_you_mean
+
+
+@click.command()
+@click.argument("route", required=False)
+@click.argument("members", required=False, metavar="[JSON|-|@FILE]")
+@click.option("--list", "is_listing", is_flag=True, help="List the routes.")
+@pass_invocation
+def call(invocation: Invocation, route: str | None, members: str | None, is_listing: bool) -> None:  # noqa: FBT001
+    """Call ROUTE of the contract: its members as a JSON object in, its answer as JSON out.
+
+    - reads the object from stdin, @FILE from a file; without one an empty object is sent.
+    """
+    if is_listing:
+        for name, found in ROUTES.items():
+            emit(f"{name:<32} {found.method:<7} {found.path}")
+        return
+    if route is None:
+        raise click.UsageError("which route? engine call --list names them")
+    if route not in ROUTES:
+        hint = did_you_mean(route, ROUTES)
+        raise click.UsageError(f"no such route `{route}`" + (f"; {hint}" if hint else ""))
+    ask = _members(members)
+    _judge(route, ask)
+    settings = invocation.settings()
+    from engine.assembly import call_route
+
+    emit_json(on_loop(lambda: call_route(settings, route, ask)))
+
+
+def _members(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        if text == "-":
+            raw = sys.stdin.buffer.read()
+        elif text.startswith("@"):
+            raw = Path(text[1:]).read_bytes()
+        else:
+            raw = text.encode("utf-8")
+        check_caps(raw)
+        value = loads(raw)
+    except OSError as exc:
+        raise click.BadParameter(f"cannot read {text[1:]}: {(exc.strerror or 'refused').lower()}") from exc
+    except RecordError as exc:
+        raise click.BadParameter(exc.message) from exc
+    if not isinstance(value, dict):
+        raise click.BadParameter("the members of a question are a JSON object")
+    return value
+
+
+def _judge(route: str, members: dict[str, Any]) -> None:
+    """Refuse a question that is not of the route's form before anything is connected."""
+    kind = ROUTES[route].ask
+    known = tuple(kind.__struct_fields__)
+    for name in members:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"its members: {', '.join(known) or 'none'}"
+            raise click.BadParameter(f"{route} has no member `{name}`; {hint}")
+    try:
+        from_plain(members, kind)
+    except RecordError as exc:
+        raise click.BadParameter(f"{route}: {exc.message}") from exc

@@ -1,0 +1,62 @@
+"""`engine check`: every finding of every file at once; runs nothing, opens no connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from engine.cli.invocation import Invocation, pass_invocation
+from engine.cli.output import emit, emit_json, tell
+from engine.errors import Exit, Finding, PlanError
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@pass_invocation
+def check(invocation: Invocation, files: tuple[str, ...], form: str) -> int:
+    """Find everything that is wrong with pipelines and settings.
+
+    Exit 0 when all is well, 3 when there are findings.
+    """
+    findings: list[Finding] = []
+    good = []
+    try:
+        invocation.settings()
+        good.append(invocation.config_path or "settings (no config.toml: defaults)")
+    except PlanError as exc:
+        findings += exc.findings
+    for path in files:
+        try:
+            invocation.pipeline(path)
+            good.append(path)
+        except PlanError as exc:
+            findings += [found for found in exc.findings if str(found) not in map(str, findings)]
+    _report(invocation, findings, good, form)
+    return Exit.CONFIGURATION if findings else Exit.DONE
+
+
+def _report(invocation: Invocation, findings: list[Finding], good: list[str], form: str) -> None:
+    if form == "json":
+        emit_json({"findings": [_plain(found) for found in findings], "ok": good})
+        return
+    for name in good:
+        emit(f"{name}: ok")
+    if findings:
+        from engine.cli.failures import render
+
+        tell(render(PlanError(findings), invocation.paint()))
+
+
+def _plain(found: Finding) -> dict[str, Any]:
+    return {
+        "path": found.path,
+        "line": found.line,
+        "column": found.column,
+        "code": found.finding_code,
+        "key": found.facts.get("key", ""),
+        "message": found.message,
+        "hint": found.hint,
+        "options": found.facts.get("options", []),
+    }

@@ -1,0 +1,192 @@
+"""`engine run`: runs pipelines one after the other on uvloop, shows them live, and reports.
+
+Signals are turned into the stop flag here: once asks for a clean stop, twice cancels. What a run does is
+`assembly`'s and the runtime's; this file holds the loop, the view and the words at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from engine.cli.failures import exit_code_of, render
+from engine.cli.invocation import Invocation, pass_invocation
+from engine.cli.live import LiveView
+from engine.cli.output import emit, emit_json, tell
+from engine.cli.summary import report_fields, report_lines
+from engine.errors import EngineError, Exit
+from engine.pipeline.spec import PipelineSpec
+from engine.runtime.drain import StopFlag
+from engine.runtime.report import Report
+from engine.settings import Settings
+
+T = TypeVar("T")
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the verb's own flags said."""
+
+    as_json: bool
+    fresh: bool
+    limit: int | None
+    quiet: bool
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object per file on stdout.")
+@click.option("--fresh", is_flag=True, help="Start a new run over the whole input, with new keys.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N rows.")
+@click.option("-q", "--quiet", is_flag=True, help="No live view.")
+@pass_invocation
+def run(
+    invocation: Invocation,
+    files: tuple[str, ...],
+    as_json: bool,  # noqa: FBT001 - click passes by name
+    fresh: bool,  # noqa: FBT001
+    limit: int | None,
+    quiet: bool,  # noqa: FBT001
+) -> int:
+    """Run pipelines one after the other; an unfinished run is continued.
+
+    All files are checked before the first one starts. The first that does not end with exit 0 ends the command.
+    """
+    settings, specs = invocation.load(files)
+    options = RunOptions(as_json=as_json, fresh=fresh, limit=limit, quiet=quiet)
+    for position, (path, spec) in enumerate(zip(files, specs, strict=True), start=1):
+        code = _run_one(invocation, settings, spec, path, options)
+        if code != Exit.DONE:
+            if position < len(files):
+                tell(f"stopped at {path} (exit {code}); not run: {', '.join(files[position:])}")
+            return code
+    return Exit.DONE
+
+
+def _run_one(invocation: Invocation, settings: Settings, spec: PipelineSpec, path: str, options: RunOptions) -> int:
+    view = None if options.quiet else _view(settings, spec)
+    try:
+        report = on_loop(lambda: _supervised(settings, spec, path, options, view))
+    except asyncio.CancelledError:
+        tell(f"cancelled; the ledger is consistent. continue with:  engine run {path}   (exit {Exit.FORCED})")
+        _end_json(options, spec, outcome="interrupted", code=Exit.FORCED)
+        return Exit.FORCED
+    except EngineError as exc:
+        tell(render(exc, invocation.paint(), debug=invocation.is_debug))
+        _end_json(options, spec, outcome="failed", code=exit_code_of(exc), error=exc)
+        return exit_code_of(exc)
+    if options.as_json:
+        emit_json(report_fields(report))
+        if report.exit_code:
+            tell("\n".join(report_lines(report, path, invocation.paint())))
+    else:
+        emit("\n".join(report_lines(report, path, invocation.paint_out())))
+    return report.exit_code
+
+
+def _view(settings: Settings, spec: PipelineSpec) -> LiveView:
+    return LiveView(
+        sys.stderr,
+        is_tty=sys.stderr.isatty(),
+        log_format=settings.telemetry.log_format,
+        input_bytes=_input_bytes(spec),
+    )
+
+
+def _input_bytes(spec: PipelineSpec) -> int | None:
+    """The size of the whole input, where the bytes of a batch can be compared with it."""
+    if spec.source.type != "ndjson" or spec.source.compression not in ("none", "auto"):
+        return None
+    total = 0
+    for pattern in spec.source.paths:
+        if pattern == "-" or pattern.endswith((".gz", ".zst", ".gzip", ".zstd")):
+            return None
+        try:
+            names = [Path(pattern)] if Path(pattern).is_file() else list(Path().glob(pattern))
+            if any(name.suffix in (".gz", ".zst", ".gzip", ".zstd") for name in names):
+                return None
+            total += sum(name.stat().st_size for name in names)
+        except (OSError, ValueError, NotImplementedError):
+            return None
+    return total or None
+
+
+async def _supervised(
+    settings: Settings, spec: PipelineSpec, path: str, options: RunOptions, view: LiveView | None
+) -> Report:
+    from engine.assembly import run_pipeline
+
+    stop = StopFlag()
+    restore = _listen(stop, view)
+    if view:
+        view.start()
+    try:
+        return await run_pipeline(
+            spec,
+            settings,
+            spec_path=path,
+            fresh=options.fresh,
+            limit=options.limit,
+            observer=view,
+            stop=stop,
+        )
+    finally:
+        if view:
+            view.stop()
+        restore()
+
+
+def _listen(stop: StopFlag, view: LiveView | None) -> Callable[[], None]:
+    """Turn SIGINT and SIGTERM into the flag, then into a cancellation; answers what undoes it."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def on_signal() -> None:
+        if not stop.is_set:
+            stop.request()
+            line = "stopping: no new jobs; what is on the wire is finished, remote jobs keep running. Again to force."
+            if view:
+                view.say([line])
+            else:
+                tell(line)
+        elif task:
+            task.cancel()
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, on_signal)
+
+    def restore() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    return restore
+
+
+def on_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine to its end on uvloop, or on asyncio's own loop where there is no uvloop."""
+    try:
+        import uvloop
+    except ImportError:
+        with asyncio.Runner() as runner:
+            return runner.run(make())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(make())
+
+
+def _end_json(
+    options: RunOptions, spec: PipelineSpec, *, outcome: str, code: int, error: EngineError | None = None
+) -> None:
+    """The JSON line of a run that ended without a report: the ledger has the counts, we do not."""
+    if not options.as_json:
+        return
+    fields: dict[str, Any] = {"run_id": None, "pipeline": spec.name, "outcome": outcome, "exit_code": code}
+    if error:
+        fields["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
+    emit_json(fields)

@@ -1,0 +1,119 @@
+"""Lines: a byte stream cut into lines, with the place of each, in bounded memory.
+
+Lines end with LF; a CR before it is dropped unless kept on request, a UTF-8 byte order mark at the
+start of the stream is dropped, and the last line needs no line end. An over-long line is cut to its
+head and reported, never held. Knows nothing of what a line means.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate, count
+from operator import add
+
+import msgspec
+
+BOM = b"\xef\xbb\xbf"
+HEAD_BYTES = 64 * 1024
+
+
+class Lines(msgspec.Struct, frozen=True, gc=False):
+    """Consecutive complete lines; line i covers `[ends[i - 1], ends[i])`, the first begins at `start`.
+
+    texts   each line without its line end
+    ends    stream offset just past each line, its line end included
+    line    number of the first line
+    cut     indexes of over-long lines: their text is only the head (`HEAD_BYTES`), their extent is true
+    """
+
+    start: int
+    line: int
+    texts: list[bytes]
+    ends: list[int]
+    cut: tuple[int, ...] = ()
+
+    @property
+    def end(self) -> int:
+        """Stream offset just past the last line."""
+        return self.ends[-1]
+
+    @property
+    def next_line(self) -> int:
+        """Number of the line that follows."""
+        return self.line + len(self.texts)
+
+    def extent(self, index: int) -> tuple[int, int]:
+        """Where line `index` begins and ends in the stream."""
+        return (self.ends[index - 1] if index else self.start), self.ends[index]
+
+
+class LineSplitter:
+    """Takes windows of a stream, gives back the lines they complete.
+
+    Work is per window, not per byte: one split, one running sum. Between windows it holds at most one
+    unfinished line of up to `max_line` bytes; of a longer one only the head.
+    """
+
+    def __init__(self, max_line: int, *, offset: int = 0, line: int = 1, keep_cr: bool = False) -> None:
+        self._max_line = max_line
+        self._keep_cr = keep_cr
+        self._offset = offset
+        self._line = line
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._over_long = False
+
+    def feed(self, window: bytes) -> Lines | None:
+        """The lines that end in this window; None when none does."""
+        cut = window.rfind(b"\n")
+        if cut < 0:
+            self._keep(window)
+            return None
+        lines = self._lines(window[:cut], line_end=1)
+        self._keep(window[cut + 1 :])
+        return lines
+
+    def finish(self) -> Lines | None:
+        """The last line, when the stream ended without a line end."""
+        return self._lines(b"", line_end=0) if self._pending_bytes else None
+
+    def _keep(self, rest: bytes) -> None:
+        if not rest:
+            return
+        self._pending_bytes += len(rest)
+        if not self._over_long:
+            self._pending.append(rest)
+            # One more than the line may have: a CR that belongs to the line end.
+            if self._pending_bytes > self._max_line + 1:
+                self._over_long = True
+                self._pending = [b"".join(self._pending)[:HEAD_BYTES]]
+
+    def _lines(self, body: bytes, *, line_end: int) -> Lines:
+        held, was_cut = self._pending_bytes, self._over_long
+        if held and not was_cut:
+            body = b"".join((*self._pending, body))
+            held = 0
+        has_cr = not self._keep_cr and b"\r" in body
+        texts = body.split(b"\n")
+        sizes = list(map(len, texts))
+        sizes[0] += held
+        ends = list(map(add, accumulate(sizes), count(self._offset + 1)))
+        ends[-1] += line_end - 1
+        cut: tuple[int, ...] = ()
+        if was_cut or max(sizes) > self._max_line:
+            cut = self._cut(texts, sizes)
+        if was_cut:
+            texts[0] = self._pending[0]
+        if self._offset == 0:
+            texts[0] = texts[0].removeprefix(BOM)
+        if has_cr:
+            texts = [text.removesuffix(b"\r") for text in texts]
+        lines = Lines(self._offset, self._line, texts, ends, cut)
+        self._offset, self._line = lines.end, lines.next_line
+        self._pending, self._pending_bytes, self._over_long = [], 0, False
+        return lines
+
+    def _cut(self, texts: list[bytes], sizes: list[int]) -> tuple[int, ...]:
+        long = [i for i, size in enumerate(sizes) if size - texts[i].endswith(b"\r") > self._max_line]
+        for i in long:
+            texts[i] = texts[i][:HEAD_BYTES]
+        return tuple(long)

@@ -1,0 +1,99 @@
+"""Catalog: the built-in components by name, and the functions that open them from a spec.
+
+The one file that knows them all; none of them knows another kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from engine.components.sinks.csv import CsvSink
+from engine.components.sinks.ndjson import NdjsonSink
+from engine.components.sinks.parquet import ParquetSink
+from engine.components.sinks.parts import PartsDirectory
+from engine.components.sources.csv import CsvSource
+from engine.components.sources.ndjson import NdjsonSource
+from engine.components.transforms.filter import Filter
+from engine.components.transforms.python import Python, resolve
+from engine.components.transforms.shaping import Rename, Select, Set
+from engine.errors import ConfigError
+from engine.pipeline.spec import SinkSpec, SourceSpec, TransformSpec
+from engine.ports import Sink, Source, Transform
+
+SOURCES = {
+    "ndjson": "JSON objects, one per line; files, globs or stdin, plain, gzip or zstd",
+    "csv": "delimited text with a header; files, globs or stdin, plain, gzip or zstd",
+}
+TRANSFORMS = {
+    "select": "keep only these members",
+    "rename": "give members new names",
+    "set": "give members constant values",
+    "filter": "keep the records for which a comparison holds",
+    "python": "call a function of your own over a batch",
+}
+SINKS = {
+    "ndjson": "JSON objects, one per line; plain, gzip or zstd",
+    "csv": "quoted text with a header; plain, gzip or zstd",
+    "parquet": "typed columns; needs the extra `parquet`",
+}
+
+
+def open_source(spec: SourceSpec, *, want_values: bool) -> Source:
+    """The source of a pipeline; `want_values` when transforms will read the objects.
+
+    Nothing is opened yet: `read` raises InputError for what is not there.
+
+    Raises:
+        RecordError: a field type is not one, or the key's cannot name a row.
+    """
+    kind = CsvSource if spec.type == "csv" else NdjsonSource
+    return kind(spec, want_values=want_values)
+
+
+def open_transforms(specs: Sequence[TransformSpec], *, base: Path) -> list[Transform]:
+    """The transforms of a pipeline, in order; `base` is the folder of its file.
+
+    Raises:
+        ConfigError: an option is missing or wrong, or a Python function cannot be imported.
+    """
+    return [_transform(spec, base) for spec in specs]
+
+
+def _transform(spec: TransformSpec, base: Path) -> Transform:
+    match spec:
+        case TransformSpec(type="select", fields=tuple(fields)):
+            return Select(fields)
+        case TransformSpec(type="rename", fields=dict(fields)):
+            return Rename(fields)
+        case TransformSpec(type="set", values=dict(values)):
+            return Set(values)
+        case TransformSpec(type="filter", field=str(field), op=str(op)):
+            return Filter(field, op, spec.value)
+        case TransformSpec(type="python", call=str(call)):
+            return Python(call, resolve(call, base))
+    needs = {"select": "`fields`, a list", "rename": "`fields`, a table", "set": "`values`, a table"}
+    needs |= {"filter": "`field` and `op`", "python": "`call`"}
+    raise ConfigError(f"the transform `{spec.type}` needs {needs[spec.type]}")
+
+
+def open_sink(spec: SinkSpec, fields: Mapping[str, str], *, pipeline: str) -> Sink:
+    """The sink of a pipeline, its directory created; `fields` are `[results.fields]`.
+
+    Raises:
+        ConfigError: CSV or Parquet without declared fields. MissingExtra: Parquet without its library.
+        OutputError: the directory cannot be written, or belongs to another pipeline.
+        RecordError: a field type is not one.
+    """
+    if spec.type != "ndjson" and not fields:
+        raise ConfigError(
+            f'[sink] type = "{spec.type}" needs to know its columns',
+            hint="declare the columns in [results.fields], or use ndjson",
+        )
+    directory = PartsDirectory(spec.path, pipeline=pipeline)
+    match spec.type:
+        case "csv":
+            return CsvSink(spec, fields, directory)
+        case "parquet":
+            return ParquetSink(spec, fields, directory)
+    return NdjsonSink(spec, directory)

@@ -1,0 +1,42 @@
+"""NDJSON sink: one JSON object per line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.codec import payload
+from engine.components.sinks.parts import FilePart, PartsDirectory
+from engine.pipeline.spec import SinkSpec
+
+
+class NdjsonSink:
+    """Writes rows as they are; needs no declared fields."""
+
+    def __init__(self, spec: SinkSpec, directory: PartsDirectory) -> None:
+        self._spec = spec
+        self._directory = directory
+
+    def encode(self, rows: Sequence[Any]) -> bytes:
+        """Rows as lines, each with its line end."""
+        rows = rows if isinstance(rows, list) else list(rows)
+        lines = payload.encode_lines(rows)
+        if lines.count(b"\n") != len(rows):
+            # A value that was never decoded may have line ends between its tokens; JSON strings have none.
+            plain = (payload.dumps(payload.loads(payload.encode(row))) for row in rows)
+            lines = b"".join(line + b"\n" for line in plain)
+        return lines
+
+    def begin(self, *, epoch: int, number: int) -> FilePart:
+        """Open a part."""
+        compression = self._spec.compression
+        name = self._directory.name_of(epoch=epoch, number=number, suffix="ndjson", compression=compression)
+        return FilePart(self._directory, name, compression=compression)
+
+    def sweep(self, keep: set[str]) -> int:
+        """See `ports.Sink.sweep`."""
+        return self._directory.sweep(keep)
+
+    def write_manifest(self, document: Mapping[str, Any]) -> str:
+        """See `ports.Sink.write_manifest`."""
+        return self._directory.write_manifest(document)

@@ -1,0 +1,278 @@
+"""Parts: output files that are whole or not there, in a directory of their own.
+
+Every part is written under a temporary name, made durable, and only then renamed. Names depend on epoch
+and number alone, so writing a part again replaces it. The directory is held open and names are looked
+up inside it without following links: nothing outside can be reached through it. What stands in a part
+is the formats' business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from engine.codec import payload
+from engine.errors import OutputError, RecordError
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdCompressor
+else:
+    from backports.zstd import ZstdCompressor
+
+Compression = Literal["none", "gzip", "zstd"]
+
+MANIFEST = "_manifest.json"
+_SUFFIXES: dict[Compression, str] = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+_BUFFER_BYTES = 1024 * 1024
+_PART = re.compile(r"part-\d{4,}-\d{6,}\.(?:ndjson|csv|parquet)(?:\.gz|\.zst)?")
+_TEMPORARY = re.compile(r"\.(?:part-\d{4,}-\d{6,}\.[a-z.]+|_manifest\.json)\.tmp")
+
+
+class PartRecord(msgspec.Struct, frozen=True):
+    """A finished part, as the manifest lists it; bytes and digest (SHA-256, hex) are of the final file."""
+
+    name: str
+    rows: int
+    body_bytes: int
+    sha256: str
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class _Plain:
+    def compress(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def _compressor(compression: Compression) -> _Compressor:
+    match compression:
+        case "gzip":
+            # Level 1 is several times as fast as the default and hardly larger on rows; the header
+            # carries no time, so equal rows make equal files.
+            return zlib.compressobj(level=1, wbits=31)
+        case "zstd":
+            return ZstdCompressor()
+    return _Plain()
+
+
+class PartsDirectory:
+    """The directory of one sink; created if absent.
+
+    Raises OutputError where the directory, or a file in it, cannot be written.
+    """
+
+    def __init__(self, path: str, *, pipeline: str) -> None:
+        self.path = Path(path)
+        self.pipeline = pipeline
+        with self._translated(path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._refuse_foreign_parts()
+
+    def name_of(self, *, epoch: int, number: int, suffix: str, compression: Compression = "none") -> str:
+        """The final name of a part."""
+        return f"part-{epoch:04d}-{number:06d}.{suffix}{_SUFFIXES[compression]}"
+
+    def create(self, name: str) -> int:
+        """Open a new file under the temporary name of `name`; what an earlier run left there goes."""
+        temporary = _temporary(name)
+        with self._translated(temporary):
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=self._fd)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(temporary, flags, 0o666, dir_fd=self._fd)
+
+    def publish(self, fd: int, name: str) -> None:
+        """Make the temporary file durable and give it its name; closes `fd`.
+
+        On failure neither name stands.
+        """
+        temporary = _temporary(name)
+        with self._translated(name):
+            try:
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                self._refuse_link(name)
+                os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            except OSError:
+                self.remove(temporary)
+                raise
+            try:
+                os.fsync(self._fd)
+            except OSError:
+                self.remove(name)
+                raise
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self._fd)
+
+    def remove_temporary(self, name: str) -> None:
+        """Remove the temporary file of `name` if it is there."""
+        self.remove(_temporary(name))
+
+    def sweep(self, keep: set[str]) -> int:
+        """Remove temporary files, and parts that are not in `keep`; how many files went."""
+        with self._translated(self.path.name):
+            names = os.listdir(self._fd)
+            doomed = [
+                name for name in names if _TEMPORARY.fullmatch(name) or (_PART.fullmatch(name) and name not in keep)
+            ]
+            for name in doomed:
+                os.unlink(name, dir_fd=self._fd)
+            if doomed:
+                os.fsync(self._fd)
+        return len(doomed)
+
+    def write_manifest(self, document: Mapping[str, Any]) -> str:
+        """Replace the manifest, durably and at once; `version` and `pipeline` are put first. Its path."""
+        body = payload.encode({"version": 1, "pipeline": self.pipeline, **document}) + b"\n"
+        fd = self.create(MANIFEST)
+        with self._translated(MANIFEST):
+            try:
+                write_all(fd, body)
+            except OSError:
+                os.close(fd)
+                self.remove_temporary(MANIFEST)
+                raise
+        self.publish(fd, MANIFEST)
+        return str(self.path / MANIFEST)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @contextmanager
+    def _translated(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise unwritable(str(self.path / name), exc) from exc
+
+    def _refuse_link(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mode):
+                raise OSError(0, "something that is no regular file has its name")
+
+    def _refuse_foreign_parts(self) -> None:
+        """Two pipelines in one directory would sweep each other's parts away."""
+        try:
+            owner = payload.loads((self.path / MANIFEST).read_bytes())["pipeline"]
+        except (OSError, RecordError, KeyError, TypeError):
+            return
+        if owner != self.pipeline:
+            self.close()
+            raise OutputError(
+                f"{self.path} holds the parts of the pipeline `{owner}`",
+                hint="give each pipeline a sink path of its own",
+                path=str(self.path),
+            )
+
+
+class FilePart:
+    """A part of rows encoded elsewhere: buffered, compressed and hashed on the way to its file."""
+
+    def __init__(
+        self, directory: PartsDirectory, name: str, *, compression: Compression = "none", header: bytes = b""
+    ) -> None:
+        self.name = name
+        self._directory = directory
+        self._fd = directory.create(name)
+        self._compressor = _compressor(compression)
+        self._digest = hashlib.sha256()
+        self._buffer = bytearray(header)
+        self._rows = 0
+        self._body_bytes = len(header)
+        self._file_bytes = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows appended."""
+        return self._rows
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes appended, before compression."""
+        return self._body_bytes
+
+    def append(self, chunk: bytes, rows: int) -> None:
+        """Add encoded rows; writes to the disk about once per MiB."""
+        self._buffer += chunk
+        self._rows += rows
+        self._body_bytes += len(chunk)
+        if len(self._buffer) >= _BUFFER_BYTES:
+            self._spill()
+
+    def finish(self) -> PartRecord:
+        """See `ports.Part.finish`."""
+        try:
+            self._spill()
+            self._write(self._compressor.flush())
+        except OutputError:
+            self.discard()
+            raise
+        fd, self._fd = self._fd, -1
+        self._directory.publish(fd, self.name)
+        return PartRecord(self.name, self._rows, self._file_bytes, self._digest.hexdigest())
+
+    def discard(self) -> None:
+        """Remove the temporary file; may be called at any time, also twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._directory.remove_temporary(self.name)
+
+    def _spill(self) -> None:
+        data, self._buffer = bytes(self._buffer), bytearray()
+        self._write(self._compressor.compress(data))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            write_all(self._fd, data)
+        except OSError as exc:
+            raise unwritable(str(self._directory.path / self.name), exc) from exc
+        self._digest.update(data)
+        self._file_bytes += len(data)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write everything; a disk may take a part only."""
+    with memoryview(data) as view:
+        done = 0
+        while done < len(data):
+            done += os.write(fd, view[done:])
+
+
+def unwritable(path: str, exc: OSError) -> OutputError:
+    """The error for a path the system refused."""
+    return OutputError(
+        f"{path} cannot be written: {exc.strerror or exc}",
+        hint="check the sink's path, its mode, and the space on its disk",
+        path=path,
+    )
+
+
+def _temporary(name: str) -> str:
+    return f".{name}.tmp"

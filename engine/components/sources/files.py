@@ -1,0 +1,186 @@
+"""Files: what every file source does alike: finding inputs, resuming, reading again, marking.
+
+Inputs are read one after the other in the order of their names. A mark is trusted only when the
+beginning of its input is still the same. How bytes become records is left to the formats.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import stat
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from engine.codec.lines import Lines, LineSplitter
+from engine.components.sources.streams import HEAD_BYTES, READ_BYTES, STDIN, InputStream, encoding_of
+from engine.errors import InputError, StaleCheckpoint
+from engine.pipeline.spec import SourceSpec
+from engine.record import BadRecord, Batch, Mark, Slice
+
+
+def find_inputs(patterns: Sequence[str]) -> list[str]:
+    """The inputs that paths and globs name, each once, sorted.
+
+    A path that exists is that file, whatever characters it holds; `**` crosses directories.
+
+    Raises:
+        InputError: a pattern matches nothing; the message names the working directory.
+    """
+    names: set[str] = set()
+    for pattern in patterns:
+        if pattern == STDIN or os.path.lexists(pattern):
+            matches = [pattern]
+        else:
+            # Path.glob takes no absolute patterns.
+            found = glob.glob(pattern, recursive=True)  # noqa: PTH207
+            matches = [path for path in found if not Path(path).is_dir()]
+        if not matches:
+            raise InputError(
+                f"no file matches `{pattern}` in {Path.cwd()}",
+                hint="paths are relative to the working directory",
+                pattern=pattern,
+            )
+        names.update(path if path == STDIN else os.path.normpath(path) for path in matches)
+    return sorted(names)
+
+
+class FileSource(ABC):
+    """A `ports.Source` over files and stdin; a format says how lines become batches.
+
+    One reader at a time; `mark` and `close` may be called from other threads.
+    """
+
+    # CSV needs the CR inside quoted cells.
+    keeps_cr = False
+
+    def __init__(self, spec: SourceSpec, *, want_values: bool) -> None:
+        self.spec = spec
+        self.want_values = want_values
+        self._stop = threading.Event()
+        self._heads: dict[str, bytes] = {}
+
+    @property
+    def can_reread(self) -> bool:
+        """Whether every input is a regular file."""
+        return all(path != STDIN and _is_file_or_pattern(path) for path in self.spec.paths)
+
+    def read(self, marks: Mapping[str, Mark]) -> Iterator[Batch]:
+        """Read on from `marks`; see `ports.Source.read`."""
+        for name in find_inputs(self.spec.paths):
+            if self._stop.is_set():
+                return
+            with closing(self._open(name)) as stream:
+                offset, line = self._resume(stream, marks.get(name))
+                self._begin(stream)
+                self._skip(stream, offset)
+                yield from self._batches(stream, self._lines(stream, line, None))
+
+    def reread(self, slices: Sequence[Slice]) -> Iterator[Batch]:
+        """Read these slices again; those of one input in ascending order cost one pass over it."""
+        stream: InputStream | None = None
+        try:
+            for piece in slices:
+                if stream is None or stream.name != piece.input or stream.position > piece.start:
+                    if stream is not None:
+                        stream.close()
+                    stream = self._open(piece.input)
+                    self._begin(stream)
+                self._skip(stream, piece.start)
+                yield from self._batches(stream, self._lines(stream, piece.line, piece.end))
+        finally:
+            if stream is not None:
+                stream.close()
+
+    def mark(self, batch: Batch, offset: int, line: int) -> Mark:
+        """A mark for `batch.input`, with the fingerprint of its beginning."""
+        head = self._heads.get(batch.input)
+        if head is None and batch.input != STDIN:
+            with closing(self._open(batch.input)) as stream:
+                head = stream.peek(HEAD_BYTES)
+        head = head or b""
+        return Mark(offset=offset, line=line, fingerprint=_digest(head), head=len(head))
+
+    def close(self) -> None:
+        """Stop reading within a tenth of a second, also where nothing comes."""
+        self._stop.set()
+
+    @abstractmethod
+    def _batches(self, stream: InputStream, lines: Iterator[Lines]) -> Iterator[Batch]:
+        """Make batches of lines; the first line may be the first of the input."""
+
+    @abstractmethod
+    def _begin(self, stream: InputStream) -> None:
+        """Look at the beginning of an input, by `peek`, before its records are read."""
+
+    def _open(self, name: str) -> InputStream:
+        return InputStream(name, encoding_of(name, self.spec.compression), self._stop)
+
+    def _resume(self, stream: InputStream, mark: Mark | None) -> tuple[int, int]:
+        if mark is None:
+            return 0, 1
+        if _digest(stream.peek(mark.head)) == mark.fingerprint:
+            return mark.offset, mark.line
+        if not stream.is_regular:
+            # What comes through a pipe has no identity but its bytes: other bytes, another input.
+            return 0, 1
+        raise _stale(stream.name, f"its first {mark.head} bytes have changed since they were read")
+
+    def _skip(self, stream: InputStream, offset: int) -> None:
+        if not stream.skip_to(offset) and not self._stop.is_set():
+            raise _stale(stream.name, f"it ends before byte {offset}, up to which it was read")
+
+    def _lines(self, stream: InputStream, line: int, end: int | None) -> Iterator[Lines]:
+        """The lines from the stream's position to `end`, or to its end."""
+        splitter = LineSplitter(self.spec.line_max, offset=stream.position, line=line, keep_cr=self.keeps_cr)
+        while end is None or stream.position < end:
+            window = stream.read(READ_BYTES if end is None else min(READ_BYTES, end - stream.position))
+            self._heads[stream.name] = stream.head or self._heads.get(stream.name, b"")
+            if self._stop.is_set():
+                # What is pending may be half a record: it is for the next run.
+                return
+            if not window:
+                if end is not None:
+                    raise _stale(stream.name, f"it ends before byte {end}, up to which it was read")
+                break
+            if lines := splitter.feed(window):
+                yield lines
+        if lines := splitter.finish():
+            yield lines
+
+
+def too_long(name: str, lines: Lines, index: int, line_max: int) -> BadRecord:
+    """The bad record that an over-long line becomes; `raw` is its head."""
+    start, end = lines.extent(index)
+    return BadRecord(
+        input=name,
+        line=lines.line + index,
+        start=start,
+        end=end,
+        raw=lines.texts[index],
+        code="record.too_long",
+        reason=f"the line has {end - start} bytes; `line_max` allows {line_max}",
+    )
+
+
+def _is_file_or_pattern(path: str) -> bool:
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except OSError:
+        return True
+
+
+def _digest(head: bytes) -> str:
+    return hashlib.sha256(head).hexdigest()
+
+
+def _stale(name: str, why: str) -> StaleCheckpoint:
+    return StaleCheckpoint(
+        f"`{name}` is not the input the ledger knows: {why}",
+        hint="bring the old file back, or run with --fresh to read everything from the start",
+        input=name,
+    )

@@ -1,0 +1,203 @@
+"""NDJSON source: one JSON object per line, kept as the bytes that came.
+
+A window of lines is checked by one decoder call that reads the key and the declared fields and skips
+the rest. Only where a window fails is it read line by line, so one bad line costs its window and
+spoils nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from engine.codec import payload
+from engine.codec.fields import attributes, parse_fields, struct_from
+from engine.codec.lines import Lines
+from engine.components.sources.files import FileSource, too_long
+from engine.components.sources.streams import InputStream
+from engine.errors import RecordError
+from engine.pipeline.spec import SourceSpec
+from engine.record import BadRecord, Batch
+
+_BLANKS = b" \t\r\n"
+
+
+class _Bad(Exception):
+    """Why one line is no record."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class NdjsonSource(FileSource):
+    """Reads objects, one per line, UTF-8; blank lines are skipped, LF and CRLF end a line alike.
+
+    With `want_values` the objects are decoded too. Whole numbers as keys become their decimal text.
+    """
+
+    def __init__(self, spec: SourceSpec, *, want_values: bool) -> None:
+        super().__init__(spec, want_values=want_values)
+        self._row = _projection(spec)
+        self._key_of: Callable[[Any], Any] = attrgetter(attributes(self._row)[spec.key])
+
+    def _begin(self, stream: InputStream) -> None:
+        """Lines of JSON need nothing from the beginning of their file."""
+
+    def _batches(self, stream: InputStream, lines: Iterator[Lines]) -> Iterator[Batch]:
+        for window in lines:
+            yield self._whole(stream.name, window) or self._line_by_line(stream.name, window)
+
+    def _whole(self, name: str, window: Lines) -> Batch | None:
+        """The batch, if every line is blank or a good record."""
+        if window.cut:
+            return None
+        raws = [text.strip(_BLANKS) for text in window.texts]
+        ends: Sequence[int] = window.ends
+        numbers: Sequence[int] = range(window.line, window.next_line)
+        if b"" in raws:
+            kept = [index for index, raw in enumerate(raws) if raw]
+            raws = [raws[index] for index in kept]
+            ends = [ends[index] for index in kept]
+            numbers = [numbers[index] for index in kept]
+        try:
+            keys = self._keys(raws)
+            values = self._values(raws)
+        except (_Bad, msgspec.DecodeError, ValueError, RecursionError):
+            return None
+        batch = _empty(name, window)
+        batch.raws, batch.ends, batch.lines, batch.keys, batch.values = raws, ends, numbers, keys, values
+        return batch
+
+    def _keys(self, raws: list[bytes]) -> list[str]:
+        """Check all lines at once and give their keys; raises when any is not as it should be."""
+        if not raws:
+            return []
+        body = b"\n".join(raws)
+        # The decoder takes an object over two lines, or two on one line. The first cannot be where each
+        # line end stands between } and {, and without the first, the second shows in the number of rows.
+        if not body.startswith(b"{") or body.count(b"}\n{") != len(raws) - 1:
+            raise _Bad("record.json", "not one object per line")
+        if not body.isascii():
+            str(body, "utf-8")
+        rows = payload.decoder(self._row).decode_lines(body)
+        if len(rows) != len(raws):
+            raise _Bad("record.json", "not one object per line")
+        keys = [key if type(key) is str else str(key) for key in map(self._key_of, rows)]
+        if "" in keys:
+            raise self._no_key("it is empty")
+        return keys
+
+    def _values(self, raws: list[bytes]) -> list[dict[str, Any]] | None:
+        if not self.want_values:
+            return None
+        document = b"[" + b",".join(raws) + b"]"
+        # Not orjson: it makes floats of whole numbers past 64 bits.
+        values: list[dict[str, Any]] = payload.decoder(list[dict[str, Any]]).decode(document)
+        return values
+
+    def _line_by_line(self, name: str, window: Lines) -> Batch:
+        batch = _empty(name, window)
+        ends: list[int] = []
+        numbers: list[int] = []
+        values: list[dict[str, Any]] = []
+        for index, text in enumerate(window.texts):
+            raw = text.strip(_BLANKS)
+            if index in window.cut:
+                batch.bad.append(too_long(name, window, index, self.spec.line_max))
+                continue
+            if not raw:
+                continue
+            try:
+                key, value = self._one(raw)
+            except _Bad as bad:
+                batch.bad.append(_bad_record(name, window, index, bad))
+                continue
+            batch.raws.append(raw)
+            batch.keys.append(key)
+            ends.append(window.ends[index])
+            numbers.append(window.line + index)
+            values += value
+        batch.ends, batch.lines = ends, numbers
+        batch.values = values if self.want_values else None
+        return batch
+
+    def _one(self, raw: bytes) -> tuple[str, list[dict[str, Any]]]:
+        """The key of one line and, if wanted, its value; says precisely what is wrong with it."""
+        try:
+            str(raw, "utf-8")
+            row = payload.decoder(self._row).decode(raw)
+            values = self._values([raw]) or []
+        except UnicodeDecodeError as exc:
+            raise _Bad("record.encoding", f"not UTF-8 at byte {exc.start} of the line") from exc
+        except msgspec.ValidationError as exc:
+            raise self._mistyped(str(exc)) from exc
+        except msgspec.DecodeError as exc:
+            raise _Bad("record.json", str(exc)) from exc
+        except RecursionError as exc:
+            raise _Bad("record.too_deep", "nested too deep to be decoded") from exc
+        key = self._key_of(row)
+        if key == "":
+            raise self._no_key("it is empty")
+        return str(key), values
+
+    def _mistyped(self, reason: str) -> _Bad:
+        key = self.spec.key
+        if reason.startswith(f"Object missing required field `{key}`"):
+            return self._no_key("it is absent")
+        if reason.endswith(f"got `null` - at `$.{key}`"):
+            return self._no_key("it is null")
+        return _Bad("record.type", reason)
+
+    def _no_key(self, why: str) -> _Bad:
+        return _Bad("record.key_missing", f"no key: `{self.spec.key}` names the row, but {why}")
+
+
+def _projection(spec: SourceSpec) -> type[msgspec.Struct]:
+    kinds = parse_fields(spec.fields)
+    annotations = {name: kind.annotation for name, kind in kinds.items()}
+    declared = kinds.get(spec.key)
+    if declared is not None and declared.word not in ("str", "int", "enum"):
+        raise RecordError(
+            f"the key `{spec.key}` is declared as `{declared}`, which cannot name a row",
+            hint="declare it as str, int or enum(...), or leave it out of [source.fields]",
+        )
+    # A key is never null, whatever is declared: rows without one cannot be matched to results.
+    annotations[spec.key] = str | int
+    if declared is not None:
+        annotations[spec.key] = msgspec.structs.replace(declared, nullable=False).annotation
+    optional = frozenset(name for name, kind in kinds.items() if kind.nullable and name != spec.key)
+    return struct_from("SourceRow", annotations, optional=optional)
+
+
+def _empty(name: str, window: Lines) -> Batch:
+    return Batch(
+        input=name,
+        start=window.start,
+        end=window.end,
+        line=window.line,
+        next_line=window.next_line,
+        raws=[],
+        ends=[],
+        lines=[],
+        keys=[],
+        bad=[],
+        gone=[],
+    )
+
+
+def _bad_record(name: str, window: Lines, index: int, bad: _Bad) -> BadRecord:
+    start, end = window.extent(index)
+    return BadRecord(
+        input=name,
+        line=window.line + index,
+        start=start,
+        end=end,
+        raw=window.texts[index],
+        code=bad.code,
+        reason=bad.reason,
+    )

@@ -1,0 +1,195 @@
+"""What a result says, row by row: which rows were accepted, which refused, and why.
+
+Plain work on windows of bytes; it fetches nothing and lands nothing. Decoders are built once per pipeline.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from engine.errors import BrokenAnswer, Unbalanced
+from engine.jobs.records import Ended
+
+_REASON_MAX = 500
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a pipeline reads row results. `row` is the Struct that lands (None: the row as it came)."""
+
+    match: str
+    status: str | None
+    accepted: frozenset[str]
+    rejected: frozenset[str]
+    row: type[msgspec.Struct] | None
+    encode: Callable[[Sequence[Any]], bytes]
+    takes_raw: bool
+
+
+class Taken(msgspec.Struct, gc=False):
+    """What one window brought: encoded accepted rows, and the ends of all others."""
+
+    chunk: bytes
+    accepted: int
+    ended: list[Ended]
+
+
+class Interpreter:
+    """Reads the windows of one job's result and keeps its tally."""
+
+    def __init__(self, reading: Reading, *, rows_max: int) -> None:
+        self._reading = reading
+        self._rows_max = rows_max
+        self._heads = _decoder_of(_head_type(reading.match, reading.status))
+        self._rows = _decoder_of(reading.row if reading.row is not None else msgspec.Raw)
+        self.keys: list[str] = []
+        self.statuses: Counter[str] = Counter()
+
+    def window(self, text: bytes) -> Taken:
+        """Take one window: a JSON array of whole row results.
+
+        Raises:
+            Unbalanced: more rows than the job sent, a row without its match member, or a status in no bucket.
+        """
+        try:
+            heads = self._heads.decode(text)
+            rows = self._rows.decode(text)
+        except msgspec.DecodeError:
+            return self._one_by_one(text)
+        if len(self.keys) + len(heads) > self._rows_max:
+            raise Unbalanced(f"the result holds more than the {self._rows_max} rows that were sent")
+        self.keys.extend([_key_text(head.key) for head in heads])
+        if self._reading.status is None:
+            self.statuses["present"] += len(heads)
+            return Taken(self._encode(rows, text), len(rows), [])
+        seen = Counter([head.status for head in heads])
+        self.statuses.update(seen)
+        if seen.keys() <= self._reading.accepted:
+            return Taken(self._encode(rows, text), len(rows), [])
+        good, ended = [], []
+        for head, row in zip(heads, rows, strict=True):
+            if head.status in self._reading.accepted:
+                good.append(row)
+            elif head.status in self._reading.rejected:
+                reason = _reason(head)
+                ended.append(Ended(_key_text(head.key), "rejected", "result", f"platform.{head.status}", reason))
+            else:
+                raise Unbalanced(
+                    f"row {_key_text(head.key)!r} has status {head.status!r}, which is in no bucket",
+                    hint="list it under [results] accepted or rejected",
+                )
+        return Taken(self._encode(good, None) if good else b"", len(good), ended)
+
+    def _encode(self, rows: list[Any], window: bytes | None) -> bytes:
+        if self._reading.row is not None:
+            return self._reading.encode(rows)
+        # Rows pass as the bytes they came in, unless a line break inside one would tear an NDJSON line.
+        if self._reading.takes_raw and not any(b"\n" in bytes(row) for row in rows):
+            return b"\n".join([bytes(row) for row in rows]) + b"\n" if rows else b""
+        return self._reading.encode([_plain.decode(row) for row in rows])
+
+    def _one_by_one(self, text: bytes) -> Taken:
+        """A window in which some row has an unexpected shape: that row is dead, the others count."""
+        try:
+            rows = _raws.decode(text)
+        except msgspec.DecodeError as exc:
+            raise BrokenAnswer(f"the result is not valid JSON: {exc}") from exc
+        parts = [self._single(bytes(row)) for row in rows]
+        return Taken(
+            b"".join(part.chunk for part in parts),
+            sum(part.accepted for part in parts),
+            [row for part in parts for row in part.ended],
+        )
+
+    def _single(self, row: bytes) -> Taken:
+        text = b"[" + row + b"]"
+        try:
+            self._heads.decode(text)
+        except msgspec.DecodeError as exc:
+            raise Unbalanced(
+                f"a row of the result cannot be matched: {exc}",
+                hint="check [results] match and status against what the platform answers",
+            ) from exc
+        try:
+            self._rows.decode(text)
+        except msgspec.DecodeError as exc:
+            head = self._heads.decode(text)[0]
+            key = _key_text(head.key)
+            self.keys.append(key)
+            self.statuses[head.status if self._reading.status else "present"] += 1
+            return Taken(b"", 0, [Ended(key, "dead", "result", "record.type", str(exc)[:_REASON_MAX])])
+        return self.window(text)
+
+
+def disagreement(summary: dict[str, Any], statuses: Counter[str], rows: int) -> str | None:
+    """Where the platform's own counts and ours differ, in words; None when they agree.
+
+    Reads `summary` by its members' names: totals (`received`, `requested`), and one count per status.
+    """
+    for name in ("received", "requested"):
+        total = summary.get(name)
+        if isinstance(total, int) and total != rows:
+            return f"the platform counts {total} {name}, we sent {rows}"
+    for name, counted in summary.items():
+        if name in ("received", "requested", "computed") or not isinstance(counted, int):
+            continue
+        if counted != statuses.get(name, 0):
+            return f"the platform counts {counted} {name}, the result holds {statuses.get(name, 0)}"
+    return None
+
+
+def difference(sent: Sequence[str], answered: Sequence[str]) -> str:
+    """In words: which rows are missing from a result, and which it holds too often."""
+    want, have = Counter(sent), Counter(answered)
+    missing, extra = want - have, have - want
+    said = f"{len(sent)} rows sent, {len(answered)} answered: {missing.total()} missing, {extra.total()} too many"
+    if missing:
+        said += f"; first missing {min(missing)!r}"
+    if extra:
+        said += f"; first too many {min(extra)!r}"
+    return said
+
+
+def _head_type(match: str, status: str | None) -> type[Any]:
+    rename = {"key": match, "status": status or "\ue000"}
+    return msgspec.defstruct(
+        "Head",
+        [
+            ("key", str | int),
+            ("status", str) if status else ("status", str, "present"),
+            ("error", Any, None),
+            ("errors", Any, None),
+        ],
+        rename=rename,
+        gc=False,
+    )
+
+
+def _decoder_of(kind: Any) -> msgspec.json.Decoder[list[Any]]:
+    return msgspec.json.Decoder(list[kind])
+
+
+_plain = msgspec.json.Decoder(dict[str, Any])
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def _key_text(key: str | int) -> str:
+    return key if isinstance(key, str) else str(key)
+
+
+def _reason(head: Any) -> str:
+    if head.error:
+        return (head.error if isinstance(head.error, str) else str(head.error))[:_REASON_MAX]
+    if isinstance(head.errors, list) and head.errors:
+        said = [_fault(item) for item in head.errors[:3]]
+        return "; ".join(said)[:_REASON_MAX]
+    return f"the platform answered {head.status!r}"
+
+
+def _fault(item: Any) -> str:
+    if isinstance(item, dict):
+        return f"{item.get('pointer', '')} {item.get('message', '')}".strip()
+    return str(item)

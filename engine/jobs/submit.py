@@ -1,0 +1,62 @@
+"""The create lane's work: ledger first, then the wire, then the ledger again.
+
+One job at a time; concurrency and retries of single requests belong to the lane and the transport.
+"""
+
+from __future__ import annotations
+
+from engine.client.client import Client
+from engine.contract import jobs as contract
+from engine.contract.exchange import Trace
+from engine.errors import StateError
+from engine.events import JobSubmitted
+from engine.jobs.lanes import Lane
+from engine.jobs.lifecycle import accept, send
+from engine.jobs.pack import digest_body
+from engine.ports import Clock, Observer
+from engine.store.ledger import Ledger
+from engine.store.rows import JobRow
+
+
+class Submitter:
+    """Creates remote jobs, each exactly once however often it has to ask."""
+
+    def __init__(self, *, client: Client, ledger: Ledger, lane: Lane, clock: Clock, observer: Observer) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._lane = lane
+        self._clock = clock
+        self._observer = observer
+        self.replays = 0
+
+    async def submit(self, job: JobRow, body: bytes) -> None:
+        """Create the job at the platform, or find that it is there already; its row says so durably on return.
+
+        Raises:
+            Rejected: the platform refuses this body, for good. TransportError, Unavailable, Throttled: patience is
+            spent; the row stays `submitting`, so a later run asks again with the same key. Refused: credentials.
+            StateError: the body is not the one the key was derived from, or the answer is about another job.
+        """
+        if digest_body(body) != job.digest:
+            raise StateError(
+                f"job {job.epoch}/{job.seq}: the input or a transform has changed since the job was planned",
+                hint="restore the input, or run again with --fresh to start a new epoch",
+            )
+        send(job, now_ns=self._clock.now_ns())
+        await self._ledger.move([job])
+        started = self._clock.monotonic()
+        async with self._lane:
+            answered = await self._client.jobs.create_raw(body, key=job.key, trace=Trace(job.trace_id, job.span_id))
+        self._lane.went_well()
+        created = answered.answer
+        if created.kind != job.kind:
+            raise StateError(
+                f"job {job.epoch}/{job.seq}: asked for {job.kind}, the platform answered with {created.kind}",
+                hint="the Idempotency-Key may have been used by something else; report this to the platform",
+            )
+        accept(job, remote_id=created.id, trace_id=created.trace_id, now_ns=self._clock.now_ns())
+        await self._ledger.move([job])
+        is_replay = answered.status == contract.CREATE.status[1]
+        self.replays += is_replay
+        took_s = self._clock.monotonic() - started
+        self._observer.notice(JobSubmitted(job.kind, job.rows, is_replay, took_s))

@@ -1,0 +1,242 @@
+"""Check: what the options of one file mean together. Pure: a value in, faults out, nothing is opened.
+
+Types, units and single ranges have been judged before; whether files, modules and hosts exist shows at run time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from engine.codec.fields import parse_fields
+from engine.codec.payload import dumps
+from engine.contract.kinds import KINDS, Kind
+from engine.contract.profile import PROFILE, Profile
+from engine.errors import RecordError
+from engine.pipeline.findings import Fault, did_you_mean
+from engine.pipeline.locate import KeyPath
+from engine.pipeline.spec import JobSpec, ResultsSpec, SinkSpec, SourceSpec, TransformSpec
+from engine.pipeline.transforms import check_transform
+from engine.settings import Platform, Settings
+
+# What a create request holds beside the payload: kind, callback, secrecy level, braces.
+ENVELOPE_BYTES = 4096
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The tables of a pipeline, each None where its types were at fault."""
+
+    source: SourceSpec | None = None
+    transform: tuple[TransformSpec | None, ...] = ()
+    job: JobSpec | None = None
+    results: ResultsSpec | None = None
+    sink: SinkSpec | None = None
+    memory: int | None = None
+
+
+def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
+    """Everything about a pipeline that its types cannot say."""
+    kind = KINDS.get(parts.job.kind) if parts.job else None
+    faults: list[Fault] = []
+    if parts.source:
+        faults += _source(parts.source, parts.memory)
+        faults += _field_types(parts.source.fields, ("source", "fields"))
+    for index, transform in enumerate(parts.transform):
+        if transform:
+            faults += check_transform(transform, ("transform", index))
+    if parts.job:
+        faults += _job(parts.job, kind, profile)
+    if parts.results:
+        faults += _results(parts.results, kind)
+        faults += _field_types(parts.results.fields, ("results", "fields"))
+    if parts.sink:
+        faults += _sink(parts.sink, parts)
+    return faults
+
+
+def check_settings(settings: Settings) -> list[Fault]:
+    """Everything about `config.toml` that its types cannot say, for the chosen profile."""
+    platform = settings.platform
+    return [*_credentials(platform), *_addresses(settings)]
+
+
+def _fault(at: KeyPath, code: str, message: str, hint: str = "") -> Fault:
+    return Fault(at=at, code=f"config.{code}", message=message, hint=hint)
+
+
+def _source(source: SourceSpec, memory: int | None) -> Iterator[Fault]:
+    if source.paths.count("-") > 1:
+        yield _fault(("source", "paths"), "conflict", "stdin (`-`) can be read only once")
+    if any(not path for path in source.paths):
+        yield _fault(("source", "paths"), "range", "an empty path names no file")
+    if source.type != "csv":
+        if source.delimiter != ",":
+            yield _fault(("source", "delimiter"), "conflict", f"a {source.type} source has no `delimiter`")
+        if source.header:
+            yield _fault(("source", "header"), "conflict", f"a {source.type} source has no `header`")
+    elif source.delimiter in '"\r\n':
+        yield _fault(("source", "delimiter"), "range", "a quote or a line end cannot delimit")
+    if source.header and source.key not in source.header:
+        hint = did_you_mean(source.key, source.header)
+        yield _fault(("source", "key"), "conflict", f"key `{source.key}` is not in `header`", hint)
+    if len(set(source.header)) != len(source.header):
+        yield _fault(("source", "header"), "conflict", "a column name stands twice")
+    if memory is not None and source.line_max > memory:
+        hint = "lower line_max, or raise memory"
+        yield _fault(("source", "line_max"), "conflict", "one record may be larger than `memory`", hint)
+
+
+def _field_types(fields: dict[str, str], at: KeyPath) -> Iterator[Fault]:
+    for name, text in fields.items():
+        try:
+            parse_fields({name: text})
+        except RecordError as exc:
+            yield _fault((*at, name), "choice", exc.message, exc.hint)
+
+
+def _job(job: JobSpec, kind: Kind | None, profile: Profile) -> Iterator[Fault]:
+    if kind is None:
+        yield Fault(
+            at=("job", "kind"),
+            code="config.choice",
+            message=f"unknown job kind `{job.kind}`",
+            hint=did_you_mean(job.kind, KINDS),
+            options=tuple(KINDS),
+        )
+    else:
+        yield from _payload(job, kind)
+        if job.batch.rows > kind.rows_max:
+            message = f"{job.batch.rows} rows are more than a job of {kind.name} may carry"
+            yield _fault(("job", "batch", "rows"), "range", message, f"use 1 to {kind.rows_max}")
+    room = profile.body_max - ENVELOPE_BYTES - len(dumps(_plain(job.payload)))
+    if job.batch.bytes > room:
+        message = "a batch of this size and the rest of its request exceed what the platform accepts"
+        yield _fault(("job", "batch", "bytes"), "range", message, f'use at most "{max(room, 0) // 1024}KiB"')
+    if job.poll and job.poll.max < job.poll.first:
+        yield _fault(("job", "poll", "max"), "conflict", "`max` is shorter than `first`")
+    if job.secrecy_level is not None and job.secrecy_level not in profile.secrecy_levels:
+        levels = ", ".join(profile.secrecy_levels)
+        message = f"unknown secrecy level `{job.secrecy_level}`"
+        yield _fault(("job", "secrecy_level"), "choice", message, f"use one of {levels}")
+
+
+def _plain(value: Any) -> Any:
+    """A payload as far as its size matters: TOML's dates are written as text."""
+    match value:
+        case dict():
+            return {key: _plain(member) for key, member in value.items()}
+        case list():
+            return [_plain(member) for member in value]
+        case str() | bool() | float() | None:
+            return value
+        case int():
+            return value if abs(value) < 2**53 else str(value)
+        case _:
+            return str(value)
+
+
+def _payload(job: JobSpec, kind: Kind) -> Iterator[Fault]:
+    """The member that the batch fills cannot be written by hand."""
+    here: Any = job.payload
+    for depth, name in enumerate(kind.path, start=1):
+        if not isinstance(here, dict) or name not in here:
+            return
+        here = here[name]
+        at: KeyPath = ("job", "payload", *kind.path[:depth])
+        if depth == len(kind.path):
+            yield _fault(at, "conflict", f"`{'.'.join(kind.path)}` is filled from the batch")
+        elif not isinstance(here, dict):
+            yield _fault(at, "conflict", f"`{name}` must be a table: the batch goes into it")
+
+
+def _results(results: ResultsSpec, kind: Kind | None) -> Iterator[Fault]:
+    status = results.status or (kind.status if kind else None)
+    for name in ("accepted", "rejected"):
+        if getattr(results, name) is not None and kind and status is None:
+            message = f"`{name}` needs `status`: rows of {kind.name} have none of their own"
+            yield _fault(("results", name), "conflict", message)
+    both = set(results.accepted or ()) & set(results.rejected or ())
+    if both:
+        message = f"{', '.join(sorted(both))} cannot be accepted and rejected"
+        yield _fault(("results", "rejected"), "conflict", message)
+
+
+def _sink(sink: SinkSpec, parts: Parts) -> Iterator[Fault]:
+    if sink.type in ("csv", "parquet") and parts.results and not parts.results.fields:
+        message = f"a {sink.type} sink needs [results.fields]: the columns and their types"
+        yield _fault(("sink", "type"), "missing", message, 'for example: id = "str"')
+    if sink.type == "parquet" and parts.memory is not None and sink.row_group > parts.memory:
+        yield _fault(("sink", "row_group"), "conflict", "a row group does not fit into `memory`")
+    target = os.path.normpath(sink.path)
+    for index, path in enumerate(parts.source.paths if parts.source else ()):
+        if path != "-" and _overlaps(os.path.normpath(path), target):
+            # The next run would read what this one wrote.
+            message = f"`{path}` lies in the sink's directory `{sink.path}`"
+            yield _fault(("source", "paths", index), "unsafe", message, "write to a directory of its own")
+
+
+def _overlaps(source: str, target: str) -> bool:
+    return source == target or (target != "." and PurePath(source).is_relative_to(target))
+
+
+def _credentials(platform: Platform) -> Iterator[Fault]:
+    has_token = platform.profile == "sandbox" and platform.sandbox.token is not None
+    if platform.profile == "emulator" or has_token:
+        return
+    what = f'required by profile "{platform.profile}"'
+    if platform.client_id is None:
+        yield _fault(("platform", "client_id"), "missing", "`client_id` is missing in [platform]", what)
+    if platform.client_secret is None:
+        message = "`client_secret` is missing in [platform]"
+        yield _fault(("platform", "client_secret"), "missing", message, what)
+
+
+def _addresses(settings: Settings) -> Iterator[Fault]:
+    platform = settings.platform
+    urls: dict[KeyPath, str | None] = {("telemetry", "otlp"): settings.telemetry.otlp}
+    match platform.profile:
+        case "emulator":
+            urls["platform", "emulator", "url"] = platform.emulator.url
+            urls["platform", "emulator", "sandbox_url"] = platform.emulator.sandbox_url
+        case "sandbox":
+            urls["platform", "sandbox", "auth_url"] = platform.sandbox.auth_url
+            urls["platform", "sandbox", "api_url"] = platform.sandbox.api_url
+        case "live":
+            urls["platform", "live", "auth_url"] = platform.live.auth_url
+            urls["platform", "live", "api_url"] = platform.live.api_url
+    for at, url in urls.items():
+        if url is not None:
+            yield from _address(at, url, carries_secrets=at[0] == "platform")
+    if platform.emulator.sandbox_url and not platform.emulator.url:
+        message = "`sandbox_url` without `url`: which emulator is meant?"
+        yield _fault(("platform", "emulator", "sandbox_url"), "conflict", message)
+
+
+def _address(at: KeyPath, url: str, *, carries_secrets: bool) -> Iterator[Fault]:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        yield _fault(at, "range", f"`{at[-1]}` is no URL", 'write "https://host" or "http://127.0.0.1:PORT"')
+    elif parts.username or parts.password:
+        yield _fault(at, "secret", f"`{at[-1]}` holds credentials", "leave them out of the URL")
+    elif carries_secrets and parts.scheme == "http" and not _is_loopback(host):
+        message = f"`{at[-1]}` would send credentials unencrypted"
+        yield _fault(at, "unsafe", message, "use https; http is for loopback only")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

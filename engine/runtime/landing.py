@@ -1,0 +1,228 @@
+"""Landing: accepted rows of many jobs into parts, and the commit that makes them count.
+
+A job's rows enter a part whole or not at all. A part is durable before its jobs are committed, and the
+commit is one transaction with their counts and dead letters. A crash in between leaves an orphan that the
+next run sweeps, and jobs that are fetched again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from engine.events import PartCommitted, SpanEnded
+from engine.jobs.lifecycle import commit
+from engine.pipeline.spec import RotateSpec
+from engine.ports import Part, PartFile, Sink
+from engine.record import DeadLetter
+from engine.runtime.tools import Tools
+from engine.store.ledger import letter_values
+from engine.store.rows import JobRow, PartRow, RunRow
+
+_LETTERS_MAX_BYTES = 8 * 1024 * 1024
+
+
+class Landed(msgspec.Struct, gc=False, kw_only=True):
+    """One job's whole result: encoded rows in order, and the rows that did not make it."""
+
+    job: JobRow
+    chunks: list[bytes]
+    rows: int
+    letters: list[DeadLetter]
+
+
+class Filling(msgspec.Struct, gc=False, kw_only=True):
+    """A part being filled, and the jobs that are in it."""
+
+    part: Part
+    number: int
+    since: float
+    landed: list[Landed]
+    letters_bytes: int = 0
+
+
+class Landing:
+    """Owns the parts of a run. Calls may overlap; they take turns."""
+
+    def __init__(
+        self, *, sink: Sink, rotate: RotateSpec, run: RunRow, pipeline: str, tools: Tools, parts: list[PartRow]
+    ) -> None:
+        self._sink = sink
+        self._rotate = rotate
+        self._run = run
+        self._pipeline = pipeline
+        self._tools = tools
+        self._parts = [part for part in parts if part.epoch == run.epoch]
+        self._next = max((part.number for part in self._parts), default=0) + 1
+        self._filling: Filling | None = None
+        self._turn = asyncio.Lock()
+        self.manifest: str | None = None
+
+    @property
+    def parts(self) -> int:
+        """Durable parts of this epoch."""
+        return len(self._parts)
+
+    async def add(self, landed: Landed) -> None:
+        """Take a job whose result fits in memory; commits when the part is full."""
+        async with self._turn:
+            filling = self._filling or self._begin()
+            self._filling = filling
+            filling.part.append(b"".join(landed.chunks), landed.rows)
+            _enter(filling, landed)
+            if self._is_full(filling):
+                await self._commit()
+
+    async def begin_alone(self) -> Filling:
+        """Open a part for one job whose result is too large to hold."""
+        async with self._turn:
+            return self._begin()
+
+    async def add_alone(self, filling: Filling, landed: Landed) -> None:
+        """Commit a job that has a part of its own."""
+        _enter(filling, landed)
+        async with self._turn:
+            await self._finish(filling)
+
+    async def flush(self) -> None:
+        """Commit what there is."""
+        async with self._turn:
+            await self._commit()
+
+    async def flush_by_age(self) -> None:
+        """Commit parts that have been open long enough, for ever; cancelled by its owner."""
+        while True:
+            await self._tools.clock.sleep(self._rotate.age / 4)
+            filling = self._filling
+            if filling and filling.landed and self._tools.clock.monotonic() - filling.since >= self._rotate.age:
+                await self.flush()
+
+    def discard(self) -> None:
+        """Forget what was not committed; its jobs are fetched again by the next run."""
+        if self._filling is not None:
+            self._filling.part.discard()
+            self._filling = None
+
+    async def write_manifest(self) -> None:
+        """Replace the manifest by what the ledger holds for this epoch."""
+        document = manifest_of(self._pipeline, self._run.epoch, self._parts)
+        self.manifest = await asyncio.to_thread(self._sink.write_manifest, document)
+
+    def _begin(self) -> Filling:
+        number, self._next = self._next, self._next + 1
+        part = self._sink.begin(epoch=self._run.epoch, number=number)
+        return Filling(part=part, number=number, since=self._tools.clock.monotonic(), landed=[])
+
+    def _is_full(self, filling: Filling) -> bool:
+        part = filling.part
+        return (
+            part.rows >= self._rotate.rows
+            or part.body_bytes >= self._rotate.bytes
+            or filling.letters_bytes >= _LETTERS_MAX_BYTES
+        )
+
+    async def _commit(self) -> None:
+        filling, self._filling = self._filling, None
+        if filling is None:
+            return
+        if not filling.landed:
+            filling.part.discard()
+            self._next = filling.number
+            return
+        await self._finish(filling)
+
+    async def _finish(self, filling: Filling) -> None:
+        started = self._tools.clock.monotonic()
+        row: PartRow | None = None
+        if filling.part.rows:
+            row = self._row(filling.number, await asyncio.to_thread(filling.part.finish))
+        else:
+            filling.part.discard()
+        now_ns = self._tools.clock.now_ns()
+        letters: list[tuple[Any, ...]] = []
+        for entry in filling.landed:
+            commit(entry.job, part=None if row is None else row.number, now_ns=now_ns)
+            letters += [
+                letter_values(letter, run_id=self._run.run_id, epoch=self._run.epoch, now_ns=now_ns)
+                for letter in entry.letters
+            ]
+        await self._tools.ledger.end_jobs([entry.job for entry in filling.landed], part=row, letters=letters)
+        self._note(filling, row, self._tools.clock.monotonic() - started)
+        if row is not None:
+            self._parts.append(row)
+            await self.write_manifest()
+
+    def _row(self, number: int, file: PartFile) -> PartRow:
+        return PartRow(
+            epoch=self._run.epoch,
+            number=number,
+            run_id=self._run.run_id,
+            name=file.name,
+            rows=file.rows,
+            body_bytes=file.body_bytes,
+            sha256=file.sha256,
+            created_ns=self._tools.clock.now_ns(),
+        )
+
+    def _note(self, filling: Filling, row: PartRow | None, took_s: float) -> None:
+        counts, observer = self._tools.counts, self._tools.observer
+        for entry in filling.landed:
+            counts.accepted += entry.job.accepted
+            counts.rejected += entry.job.rejected
+            counts.dead += entry.job.dead
+            observer.notice(job_span(entry.job, self._run))
+        name, rows, body_bytes = (row.name, row.rows, row.body_bytes) if row else ("", 0, 0)
+        observer.notice(PartCommitted(name, rows, body_bytes, len(filling.landed), took_s))
+
+
+def _enter(filling: Filling, landed: Landed) -> None:
+    job = landed.job
+    job.accepted = landed.rows
+    job.rejected = sum(1 for letter in landed.letters if letter.bucket == "rejected")
+    job.dead = len(landed.letters) - job.rejected
+    filling.landed.append(landed)
+    filling.letters_bytes += sum(len(letter.raw) for letter in landed.letters)
+
+
+def job_span(job: JobRow, run: RunRow) -> SpanEnded:
+    """The root span of a job's trace, told once the job has ended, with the times the ledger kept."""
+    attributes: dict[str, Any] = {
+        "engine.job.kind": job.kind,
+        "engine.job.seq": job.seq,
+        "engine.job.attempt": job.attempt,
+        "engine.job.rows": job.rows,
+        "engine.job.accepted": job.accepted,
+        "engine.job.rejected": job.rejected,
+        "engine.job.dead": job.dead,
+        "engine.job.state": job.state,
+    }
+    if job.remote_id:
+        attributes["engine.job.remote_id"] = job.remote_id
+    return SpanEnded(
+        trace_id=job.trace_id,
+        span_id=job.span_id,
+        parent_span_id=None,
+        name=f"job {job.kind}",
+        kind="internal",
+        start_ns=job.planned_ns,
+        end_ns=job.ended_ns or job.planned_ns,
+        attributes=attributes,
+        error=job.error,
+        links=((run.trace_id, run.span_id),),
+    )
+
+
+def manifest_of(pipeline: str, epoch: int, parts: list[PartRow]) -> Mapping[str, Any]:
+    """The manifest's document: the parts a reader should read, and what each must hold."""
+    return {
+        "version": 1,
+        "pipeline": pipeline,
+        "epoch": epoch,
+        "rows": sum(part.rows for part in parts),
+        "parts": [
+            {"name": part.name, "rows": part.rows, "bytes": part.body_bytes, "sha256": part.sha256} for part in parts
+        ],
+    }

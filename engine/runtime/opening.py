@@ -1,0 +1,77 @@
+"""Which run this is: a new one, one taken up again, or the first of a fresh epoch. Plain decisions.
+
+An unfinished run is always taken up; only `--fresh` leaves it behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from engine.codec.canonical import canonical
+from engine.contract.exchange import new_span_id, new_trace_id
+from engine.errors import ConfigError
+from engine.pipeline.spec import PipelineSpec
+from engine.store.rows import JobRow, RunRow
+
+
+class Opening(msgspec.Struct, kw_only=True):
+    """The run to work on, and whether it existed before."""
+
+    run: RunRow
+    is_resumed: bool
+
+
+def settings_digest(spec: PipelineSpec) -> str:
+    """What must not change while a run is unfinished: whatever decides the bytes of its jobs."""
+    decides = {
+        "source": [spec.source.type, spec.source.key, dict(sorted(spec.source.fields.items())), spec.source.delimiter],
+        "transform": [msgspec.to_builtins(step) for step in spec.transform],
+        "job": [spec.job.kind, spec.job.batch.rows, spec.job.batch.bytes, spec.job.payload, spec.job.secrecy_level],
+        "match": spec.results.match,
+    }
+    return hashlib.sha256(canonical(msgspec.to_builtins(decides))).hexdigest()
+
+
+def open_run(last: RunRow | None, *, digest: str, fresh: bool, now_ns: int, spec_path: str) -> Opening:
+    """Decide which run to work on.
+
+    Raises:
+        ConfigError: an unfinished run was planned with other settings, so its jobs could not be sent again.
+    """
+    if last is not None and last.outcome is None and not fresh:
+        if last.settings_digest != digest:
+            raise ConfigError(
+                f"{spec_path}: run {last.run_id} is unfinished, and the file has changed in what its jobs are made of "
+                "(source, transform, job or match)",
+                hint="restore the file to finish that run, or start a new epoch with --fresh",
+            )
+        last.invocations += 1
+        return Opening(run=last, is_resumed=True)
+    epoch = 1 if last is None else last.epoch + (1 if fresh else 0)
+    run = RunRow(
+        run_id=new_run_id(now_ns),
+        epoch=epoch,
+        started_ns=now_ns,
+        trace_id=new_trace_id(),
+        span_id=new_span_id(),
+        settings_digest=digest,
+    )
+    return Opening(run=run, is_resumed=False)
+
+
+def new_run_id(now_ns: int) -> str:
+    """A UUID v7: sorts by time (RFC 9562 section 5.7)."""
+    value = (now_ns // 1_000_000) << 80 | uuid.uuid4().int & ((1 << 80) - 1)
+    value = value & ~(0xF000 << 64) | 0x7000 << 64
+    value = value & ~(0xC000 << 48) | 0x8000 << 48
+    return str(uuid.UUID(int=value))
+
+
+def by_state(jobs: Sequence[JobRow]) -> dict[str, int]:
+    """How many jobs were found in which state."""
+    return dict(Counter(job.state for job in jobs))

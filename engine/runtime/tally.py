@@ -1,0 +1,28 @@
+"""Counts what this process sent, from the facts the transport and the lanes tell."""
+
+from __future__ import annotations
+
+from engine.events import Event, JobSubmitted, Polled, RequestDone
+
+
+class Tally:
+    """An observer of counters; passes nothing on."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.jobs = 0
+        self.replays = 0
+        self.polls = 0
+
+    def notice(self, event: Event) -> None:
+        """Count."""
+        match event:
+            case RequestDone():
+                self.requests += 1
+            case JobSubmitted():
+                self.jobs += 1
+                self.replays += event.replayed
+            case Polled():
+                self.polls += 1
+            case _:
+                pass

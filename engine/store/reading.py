@@ -1,0 +1,137 @@
+"""The ledger, read by humans: runs, jobs and counts, beside a running engine and without its lock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from engine.errors import StateError
+from engine.store.ledger import job_from
+from engine.store.rows import JobRow
+from engine.store.sqlite import connect
+
+
+class RunLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One run with its books, in rows; `jobs` and `parts` are counts."""
+
+    pipeline: str
+    run_id: str
+    epoch: int
+    outcome: str
+    started_ns: int
+    ended_ns: int | None
+    invocations: int
+    read: int
+    accepted: int
+    rejected: int
+    dead: int
+    filtered: int
+    open: int
+    jobs: int
+    parts: int
+
+
+class Glance:
+    """A read-only look into one pipeline's ledger. Use as a context manager."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open the ledger of a pipeline's state directory.
+
+        Raises:
+            StateError: there is none.
+        """
+        path = directory / "ledger.sqlite"
+        if not path.is_file():
+            raise StateError(
+                f"there is no ledger in {directory}", hint="run the pipeline first, or check `state_dir` in config.toml"
+            )
+        self.pipeline = directory.name
+        self._db = connect(path, read_only=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def runs(self, *, limit: int, run_id: str | None = None) -> list[RunLine]:
+        """Runs, newest first; `run_id` may be a unique beginning of one."""
+        rows = self._db.execute(
+            """
+            SELECT r.*, coalesce(j.n,0) n, coalesce(j.accepted,0) a, coalesce(j.rejected,0) x, coalesce(j.dead,0) d,
+                   (SELECT count(*) FROM parts p WHERE p.run_id=r.run_id) parts
+            FROM runs r LEFT JOIN (
+              SELECT run_id, count(*) n,
+                     sum(CASE WHEN state IN ('committed','dead') THEN accepted ELSE 0 END) accepted,
+                     sum(CASE WHEN state IN ('committed','dead') THEN rejected ELSE 0 END) rejected,
+                     sum(CASE WHEN state IN ('committed','dead') THEN dead ELSE 0 END) dead
+              FROM jobs GROUP BY run_id
+            ) j ON j.run_id=r.run_id
+            WHERE r.run_id LIKE coalesce(?,'') || '%' ORDER BY r.started_ns DESC LIMIT ?
+            """,
+            (run_id, limit),
+        )
+        names = [column[0] for column in rows.description]
+        return [self._line(dict(zip(names, row, strict=True))) for row in rows]
+
+    def jobs(
+        self, *, limit: int, state: str | None = None, run_id: str | None = None, name: str | None = None
+    ) -> list[JobRow]:
+        """Jobs, newest first, by state, by run, or by `name`: a sequence number, a remote id, a key or a trace id."""
+        columns = ", ".join(JobRow.__struct_fields__)
+        rows = self._db.execute(
+            f"""
+            SELECT {columns} FROM jobs
+            WHERE (?1 IS NULL OR state=?1 OR (?1='open' AND state NOT IN ('committed','dead')))
+              AND (?2 IS NULL OR run_id LIKE ?2 || '%')
+              AND (?3 IS NULL OR remote_id=?3 OR "key"=?3 OR trace_id=?3 OR CAST(seq AS TEXT)=?3)
+            ORDER BY epoch DESC, seq DESC LIMIT ?4
+            """,  # noqa: S608 - the column names are our own Struct's
+            (state, run_id, name, limit),
+        )
+        return [job_from(row) for row in rows]
+
+    def attempts(self, job: JobRow) -> list[dict[str, Any]]:
+        """Earlier attempts of a job, oldest first."""
+        names = ("attempt", "remote_id", "outcome", "error", "ended_ns")
+        rows = self._db.execute(
+            f"SELECT {', '.join(names)} FROM attempts WHERE epoch=? AND seq=? ORDER BY attempt",  # noqa: S608
+            (job.epoch, job.seq),
+        )
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def letters(self, *, run_id: str, limit: int) -> list[dict[str, Any]]:
+        """Dead letters of a run without their bytes, oldest first."""
+        names = ("id", "bucket", "stage", "code", "reason", "input", "line", "key", "seq", "remote_id", "trace_id")
+        rows = self._db.execute(
+            f"SELECT {', '.join(names)} FROM dead_letters WHERE run_id=? ORDER BY id LIMIT ?",  # noqa: S608
+            (run_id, limit),
+        )
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _line(self, row: dict[str, Any]) -> RunLine:
+        dead = row["dead"] + row["d"]
+        return RunLine(
+            pipeline=self.pipeline,
+            run_id=row["run_id"],
+            epoch=row["epoch"],
+            outcome=row["outcome"] or ("stopped" if row["stopped_ns"] else "unfinished"),
+            started_ns=row["started_ns"],
+            ended_ns=row["ended_ns"],
+            invocations=row["invocations"],
+            read=row["read"],
+            accepted=row["a"],
+            rejected=row["x"],
+            dead=dead,
+            filtered=row["filtered"],
+            open=row["read"] - row["a"] - row["x"] - dead - row["filtered"],
+            jobs=row["n"],
+            parts=row["parts"],
+        )
+
+
+def pipelines_in(state_dir: Path) -> list[str]:
+    """Names of the pipelines that have a ledger under a state directory."""
+    return sorted(path.parent.name for path in state_dir.glob("*/ledger.sqlite")) if state_dir.is_dir() else []

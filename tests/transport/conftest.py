@@ -1,0 +1,111 @@
+"""Loopback servers: one that speaks HTTP, one that sends whatever bytes it is told."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from engine.clock import ManualClock
+from engine.transport.listener import Incoming, Listener, Outgoing
+
+
+class Server:
+    """Answers what `answer` says, in turn when it is a list, and keeps what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[Incoming] = []
+        self.answer: Callable[[Incoming], Outgoing] | list[Outgoing] = lambda _: Outgoing(body=b"ok")
+
+    async def _handle(self, incoming: Incoming) -> Outgoing:
+        self.seen.append(incoming)
+        if isinstance(self.answer, list):
+            return self.answer[min(len(self.seen), len(self.answer)) - 1]
+        return self.answer(incoming)
+
+    async def start(self) -> None:
+        self._listener = Listener(self._handle)
+        await self._listener.start()
+        self.url = self._listener.origin
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+    @property
+    def connections(self) -> int:
+        return self._listener.connections
+
+
+class RawServer:
+    """Reads one request head per connection, writes `reply` byte for byte, and closes (or holds on)."""
+
+    def __init__(self) -> None:
+        self.reply = b""
+        self.hold = False
+        self.heads: list[bytes] = []
+        self._held: list[asyncio.StreamWriter] = []
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(self.reply)
+            await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        if self.hold:
+            self._held.append(writer)
+        else:
+            writer.close()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def aclose(self) -> None:
+        for writer in self._held:
+            writer.close()
+        self._server.close()
+        await self._server.wait_closed()
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.events = []
+
+    def notice(self, event) -> None:
+        self.events.append(event)
+
+
+async def _running(server):
+    await server.start()
+    return server
+
+
+@pytest.fixture
+async def server():
+    server = await _running(Server())
+    yield server
+    await server.aclose()
+
+
+@pytest.fixture
+async def elsewhere():
+    server = await _running(Server())
+    yield server
+    await server.aclose()
+
+
+@pytest.fixture
+async def raw():
+    server = await _running(RawServer())
+    yield server
+    await server.aclose()
+
+
+@pytest.fixture
+def clock():
+    return ManualClock(now_ns=1_778_241_600_000_000_000)
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
