@@ -92,8 +92,8 @@ class Source(Protocol):
     def reread(self, slices: Sequence[Slice]) -> Iterator[Batch]:
         """Read exactly these slices again, in their order; one or more batches per slice."""
 
-    def mark(self, batch: Batch, offset: int, line: int) -> Mark:
-        """The mark that says everything of `batch.input` before `offset` has been taken."""
+    def mark(self, name: str, offset: int, line: int) -> Mark:
+        """The mark that says everything of the input `name` before `offset` has been taken."""
 
     def close(self) -> None:
         """Stop reading; a blocked `read` ends soon after."""

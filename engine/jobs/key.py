@@ -9,6 +9,8 @@ import hashlib
 import uuid
 from collections.abc import Iterable
 
+from engine.codec.payload import encode
+
 
 def derive_key(*, pipeline: str, epoch: int, seq: int, attempt: int, digest: bytes) -> str:
     """The Idempotency-Key of one attempt of one job.
@@ -20,5 +22,5 @@ def derive_key(*, pipeline: str, epoch: int, seq: int, attempt: int, digest: byt
 
 
 def digest_keys(keys: Iterable[str]) -> bytes:
-    """SHA-256 over the sorted keys: equal for two sets of rows exactly when the same keys occur as often."""
-    return hashlib.sha256("\0".join(sorted(keys)).encode("utf-8", "surrogatepass")).digest()
+    """SHA-256 over the sorted keys as a JSON array: equal exactly when the same keys occur equally often."""
+    return hashlib.sha256(encode(sorted(keys))).digest()

@@ -81,7 +81,7 @@ class PartsDirectory:
     def __init__(self, path: str, *, pipeline: str) -> None:
         self.path = Path(path)
         self.pipeline = pipeline
-        with self._translated(path):
+        with self._translated("."):
             self.path.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._refuse_foreign_parts()
@@ -133,8 +133,9 @@ class PartsDirectory:
 
     def sweep(self, keep: set[str]) -> int:
         """Remove temporary files, and parts that are not in `keep`; how many files went."""
-        with self._translated(self.path.name):
-            names = os.listdir(self._fd)
+        with self._translated("."):
+            # By the open directory, not by its path, which may lead elsewhere by now.
+            names = os.listdir(self._fd)  # noqa: PTH208
             doomed = [
                 name for name in names if _TEMPORARY.fullmatch(name) or (_PART.fullmatch(name) and name not in keep)
             ]

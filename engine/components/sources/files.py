@@ -96,11 +96,11 @@ class FileSource(ABC):
             if stream is not None:
                 stream.close()
 
-    def mark(self, batch: Batch, offset: int, line: int) -> Mark:
-        """A mark for `batch.input`, with the fingerprint of its beginning."""
-        head = self._heads.get(batch.input)
-        if head is None and batch.input != STDIN:
-            with closing(self._open(batch.input)) as stream:
+    def mark(self, name: str, offset: int, line: int) -> Mark:
+        """A mark for an input, with the fingerprint of its beginning."""
+        head = self._heads.get(name)
+        if head is None and name != STDIN:
+            with closing(self._open(name)) as stream:
                 head = stream.peek(HEAD_BYTES)
         head = head or b""
         return Mark(offset=offset, line=line, fingerprint=_digest(head), head=len(head))

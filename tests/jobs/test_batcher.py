@@ -1,0 +1,101 @@
+"""The batcher: jobs are decided by the input alone, and every record read is in exactly one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.jobs.batcher import Batcher, Cut
+from engine.record import BadRecord, Batch
+
+_KINDS = st.sampled_from(["good", "bad", "gone"])
+_RECORDS = st.lists(st.tuples(_KINDS, st.integers(1, 40)), max_size=60)
+
+
+def _batches(records: Sequence[tuple[str, int]], window: int) -> list[Batch]:
+    """Records of one input, `window` of them to a batch; each is one line of its size."""
+    batches, offset = [], 0
+    for first in range(0, len(records), window):
+        batch = Batch("in", offset, offset, first + 1, first + 1, [], [], [], [])
+        raws, ends, lines, keys, bad, gone = [], [], [], [], [], []
+        for number, (kind, size) in enumerate(records[first : first + window], start=first + 1):
+            start, offset = offset, offset + size
+            if kind == "good":
+                raws.append(b"x" * size)
+                ends.append(offset)
+                lines.append(number)
+                keys.append(str(number))
+            elif kind == "bad":
+                bad.append(BadRecord("in", number, start, offset, b"x" * size, "record.json", "bad"))
+            else:
+                gone.append(offset)
+        batch.raws, batch.ends, batch.lines, batch.keys, batch.bad, batch.gone = raws, ends, lines, keys, bad, gone
+        batch.end, batch.next_line = offset, first + 1 + len(records[first : first + window])
+        batches.append(batch)
+    return batches
+
+
+def _cuts(records: Sequence[tuple[str, int]], window: int, *, rows: int = 5, room: int = 100) -> list[Cut]:
+    batcher = Batcher(rows_max=rows, bytes_max=room + 10, envelope_bytes=10)
+    cuts = [cut for batch in _batches(records, window) for cut in batcher.add(batch, batch.raws)]
+    return [*cuts, last] if (last := batcher.flush()) else cuts
+
+
+@given(records=_RECORDS, window=st.integers(1, 9))
+def test_every_record_is_in_exactly_one_cut(records: list[tuple[str, int]], window: int) -> None:
+    """Good, bad and filtered records add up over the cuts, in reading order, and the slices join without a gap."""
+    cuts = _cuts(records, window)
+    assert sum(cut.read for cut in cuts) == len(records)
+    kinds = [kind for kind, _ in records]
+    assert [key for cut in cuts for key in cut.keys] == [str(n) for n, k in enumerate(kinds, 1) if k == "good"]
+    assert sum(len(cut.bad) for cut in cuts) == kinds.count("bad")
+    assert sum(cut.filtered for cut in cuts) == kinds.count("gone")
+    reached = 0
+    for cut in cuts:
+        for piece in cut.slices:
+            assert piece.start == reached
+            reached = piece.end
+        assert cut.ends["in"][0] == reached
+    assert reached == sum(size for _, size in records)
+
+
+@given(records=_RECORDS, one=st.integers(1, 9), other=st.integers(1, 9))
+def test_where_a_job_ends_does_not_depend_on_how_the_input_was_read(
+    records: list[tuple[str, int]], one: int, other: int
+) -> None:
+    """The same input read in other windows gives the same jobs, so a lost ledger tail is planned again as it was."""
+    first, second = _cuts(records, one), _cuts(records, other)
+    assert [cut.items for cut in first] == [cut.items for cut in second]
+
+
+@given(records=_RECORDS, window=st.integers(1, 9), at=st.integers(0, 59))
+def test_reading_on_from_a_cut_gives_the_same_jobs(records: list[tuple[str, int]], window: int, at: int) -> None:
+    """A process that takes up after any job plans the rest as the first one would have."""
+    cuts = _cuts(records, window)
+    if not cuts:
+        return
+    done = cuts[: at % len(cuts)]
+    offset = done[-1].ends["in"][0] if done else 0
+    sizes, rest = 0, []
+    for kind, size in records:
+        if sizes >= offset:
+            rest.append((kind, size))
+        sizes += size
+    again = _cuts(rest, window)
+    assert [cut.items for cut in again] == [cut.items for cut in cuts[len(done) :]]
+
+
+@given(records=_RECORDS, window=st.integers(1, 9))
+def test_a_job_stays_within_its_bounds(records: list[tuple[str, int]], window: int) -> None:
+    """No job has more rows or bytes than allowed, except a single row that is larger than a whole job."""
+    for cut in _cuts(records, window, rows=5, room=60):
+        assert len(cut.items) <= 5
+        assert cut.body_bytes <= 60 or len(cut.items) == 1
+
+
+def test_the_line_of_a_slice_is_where_it_begins() -> None:
+    """A job cut in the middle of a batch begins on the line after the last record before it."""
+    cuts = _cuts([("good", 10)] * 7, 7, rows=3)
+    assert [cut.slices[0].line for cut in cuts] == [1, 4, 7]

@@ -1,0 +1,1 @@
+"""Whole runs, and the pieces that connect them."""
