@@ -157,10 +157,10 @@ class ArraySplitter:
             RecordError: the document is whole but has no array under that name.
         """
         if self._at is _At.ARRAY:
-            # The document did not end as one does; scan what is left to say why.
-            self._scan_on([])
-        if self._at is _At.ARRAY:
-            raise BrokenAnswer(f"the document is cut inside `{self._member}`, after {self._fed} bytes")
+            # A whole document ends in a brace, and `feed` has looked behind every one of those.
+            raise BrokenAnswer(
+                f"the document is cut in or after `{self._member}`, or followed by garbage, after {self._fed} bytes"
+            )
         rest = (self._head + bytes(self._data)).removeprefix(BOM)
         payload.check_caps(rest, max_bytes=MAX_REST, max_depth=self._max_depth)
         try:

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -101,11 +101,16 @@ class _Full(asyncio.Protocol):
     """What a connection over the cap meets: an answer that says so, and the end."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            transport.write(
-                b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-            )
-        transport.close()
+        # Not at once: uvloop throws away what is written and closed while it still sets the connection up.
+        # A cast, because its transports are asyncio's in deed but not by descent.
+        asyncio.get_running_loop().call_soon(_turn_away, cast(asyncio.Transport, transport))
+
+
+def _turn_away(transport: asyncio.Transport) -> None:
+    transport.write(
+        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )
+    transport.close()
 
 
 class _Gone(web.Response):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import engine.codec.array as array
+from engine.codec import array
 from engine.codec.array import ArraySplitter
 from engine.errors import BrokenAnswer, CapExceeded, RecordError
 
@@ -158,7 +158,7 @@ def test_what_is_not_one_whole_document_is_refused(document, small_windows):
             read(document, size)
 
 
-@pytest.mark.parametrize("document", [b'{"results":[' + b"[" * 10_000, b'{"a":' * 10_000])
+@pytest.mark.parametrize("document", [b'{"results":[' + b"[" * 10_000 + b"]" * 10_001 + b"}", b'{"a":' * 10_000])
 @pytest.mark.parametrize("size", [1000, 1 << 20])
 def test_deep_nesting_is_refused(document, size):
     """Ten thousand levels end in our cap, before any decoder recurses."""
@@ -192,8 +192,8 @@ def test_a_large_element_within_the_cap_is_one_window():
 
 def test_an_endless_rest_is_refused(monkeypatch):
     """What stands outside the array is kept, so it is capped."""
-    monkeypatch.setattr(array, "MAX_REST", 1000)
+    monkeypatch.setattr(array, "MAX_REST", 100_000)
 
-    for document in (b'{"results":[1],"a":"' + b"x" * 2000, b'{"a":"' + b"x" * 2000):
+    for document in (b'{"results":[1],"a":"' + b"x" * 200_000, b'{"a":"' + b"x" * 200_000):
         with pytest.raises(CapExceeded, match="outside"):
             read(document, 100)

@@ -62,7 +62,7 @@ def test_other_words_are_refused_with_the_allowed_ones(text):
 
 
 def test_a_name_that_json_must_escape_is_refused():
-    """msgspec writes names as they are, so a quote in one would break every row."""
+    """Names are written as they are, so a quote in one would break every row."""
     with pytest.raises(RecordError, match="cannot name a field"):
         struct_of("Row", {'a"b': "str"})
 

@@ -44,9 +44,7 @@ class Caller:
         """`json=`, `data=` or `params=` as aiohttp takes them. Follows no redirect."""
         origin = self._emulator.sandbox_url if sandbox else self._emulator.base_url
         sent = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
-        async with self._session.request(
-            method, origin + path, headers=sent, allow_redirects=False, **body
-        ) as answer:
+        async with self._session.request(method, origin + path, headers=sent, allow_redirects=False, **body) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
     async def token(self, client_id: str = "app_local", secret: str = "emulator-secret", **members: str) -> str:
@@ -67,14 +65,12 @@ class Caller:
 
 @pytest.fixture
 async def start(anyio_backend: Any) -> AsyncIterator[Callable[..., Any]]:
-    """Start an emulator with arguments of one's own: `emulator, api = await start(clock=…)`."""
+    """Begin an emulator with arguments of one's own, as in `emulator, api = await start(clock=…)`."""
     async with AsyncExitStack() as stack:
 
         async def begin(*args: Any, **kwargs: Any) -> tuple[Emulator, Caller]:
             emulator = await stack.enter_async_context(Emulator(*args, **kwargs))
-            session = await stack.enter_async_context(
-                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-            )
+            session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
             return emulator, Caller(emulator, session)
 
         yield begin

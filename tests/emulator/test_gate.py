@@ -54,7 +54,7 @@ def _by_public_key(emulator):
 
 
 def _tampered(emulator):
-    header, payload, signature = _sign(emulator).split(".")
+    header, _, signature = _sign(emulator).split(".")
     return f"{header}.{_b64(_claims(emulator, tenant_id='tnt_other'))}.{signature}"
 
 
@@ -89,9 +89,7 @@ async def test_a_forged_token_is_refused_by_its_own_name(emulator, api, forgery)
     """Each way of being wrong answers 401 with a challenge that says which one it is."""
     forge, reason, word = FORGERIES[forgery]
 
-    answer = await api.send(
-        "GET", "/v1/platform/scopes", headers={"Authorization": f"Bearer {forge(emulator)}"}
-    )
+    answer = await api.send("GET", "/v1/platform/scopes", headers={"Authorization": f"Bearer {forge(emulator)}"})
 
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith('Bearer error="invalid_token", error_description="')
@@ -107,9 +105,7 @@ async def test_the_honest_token_of_these_tests_is_good(emulator, api):
 @pytest.mark.parametrize("header", [None, "Basic YTpi", "Token abc"])
 async def test_no_token_is_a_plain_challenge(api, header):
     """Without a bearer token there is 401 and a challenge that names no error (RFC 6750 section 3)."""
-    answer = await api.send(
-        "GET", "/v1/platform/scopes", headers={"Authorization": header} if header else {}
-    )
+    answer = await api.send("GET", "/v1/platform/scopes", headers={"Authorization": header} if header else {})
 
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"

@@ -163,9 +163,7 @@ async def test_two_ways_of_showing_a_secret_at_once_are_refused(api):
     basic = base64.b64encode(b"app_local:emulator-secret").decode()
     form = {"grant_type": "client_credentials", "client_id": "app_local", "client_secret": "emulator-secret"}
 
-    answer = await api.send(
-        "POST", "/v1/oauth/token", headers={"Authorization": f"Basic {basic}"}, data=form
-    )
+    answer = await api.send("POST", "/v1/oauth/token", headers={"Authorization": f"Basic {basic}"}, data=form)
 
     assert answer.json["error"] == "invalid_request"
 
@@ -328,9 +326,7 @@ async def test_refresh_tokens_rotate_and_a_used_one_ends_the_family(api):
 @pytest.mark.parametrize(("wish", "ttl_s"), [({}, 3600), ({"ttl_seconds": 5}, 60), ({"ttl_seconds": 10**9}, 86_400)])
 async def test_a_service_token_lives_within_bounds(api, wish, ttl_s):
     """A wished life is clamped, never refused."""
-    answer = await api.send(
-        "POST", "/v1/platform/apps/app_local/service-token", token=await api.token(), json=wish
-    )
+    answer = await api.send("POST", "/v1/platform/apps/app_local/service-token", token=await api.token(), json=wish)
 
     assert answer.status == 200
     assert answer.json["expires_in"] == ttl_s

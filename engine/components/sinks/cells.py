@@ -50,5 +50,11 @@ class Cells:
 
 
 def json_text(value: Any) -> str:
-    """A value as compact JSON text; JSON that was never decoded stays as it came."""
-    return bytes(value).decode() if isinstance(value, msgspec.Raw) else payload.encode(value).decode()
+    """A value as JSON text on one line."""
+    text = bytes(value) if isinstance(value, msgspec.Raw) else payload.encode(value)
+    return (on_one_line(text) if b"\n" in text else text).decode()
+
+
+def on_one_line(text: bytes) -> bytes:
+    """JSON that was never decoded may have line ends between its tokens; JSON strings have none."""
+    return payload.encode(payload.decoder(Any).decode(text))

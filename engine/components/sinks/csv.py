@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,7 +72,17 @@ def _cell(value: Any, text: Any) -> Any:
     return json_text(value)
 
 
+class _Lines(list[str]):
+    """What a CSV writer writes, a line at a time."""
+
+    def write(self, line: str) -> None:
+        self.append(line[:-2])
+
+
 def _written(rows: Sequence[Sequence[Any]]) -> bytes:
-    lines = io.StringIO(newline="")
-    csv.writer(lines, lineterminator="\n").writerows(rows)
-    return lines.getvalue().encode()
+    lines = _Lines()
+    # A writer told to end lines with LF would leave a CR inside a cell unquoted, and readers would end
+    # the line there; so it is told CRLF, and the line ends are put in afterwards.
+    csv.writer(lines, lineterminator="\r\n").writerows(rows)
+    lines.append("")
+    return "\n".join(lines).encode()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.codec import payload
+from engine.components.sinks.cells import on_one_line
 from engine.components.sinks.parts import FilePart, PartsDirectory
 from engine.pipeline.spec import SinkSpec
 
@@ -22,9 +23,7 @@ class NdjsonSink:
         rows = rows if isinstance(rows, list) else list(rows)
         lines = payload.encode_lines(rows)
         if lines.count(b"\n") != len(rows):
-            # A value that was never decoded may have line ends between its tokens; JSON strings have none.
-            plain = (payload.dumps(payload.loads(payload.encode(row))) for row in rows)
-            lines = b"".join(line + b"\n" for line in plain)
+            lines = b"".join(on_one_line(payload.encode(row)) + b"\n" for row in rows)
         return lines
 
     def begin(self, *, epoch: int, number: int) -> FilePart:

@@ -161,6 +161,7 @@ class CsvSource(FileSource):
             values=values if self.want_values else None,
             bad=bad,
             gone=[],
+            after=[lines.line + row.stop for row in rows],
         )
         return batch, _after(lines, stop)
 
