@@ -21,12 +21,12 @@ from engine.client.client import Access, Client, route_of
 from engine.clock import SystemClock
 from engine.codec.fields import struct_of
 from engine.components.catalog import open_sink, open_source, open_transforms
-from engine.contract.exchange import Trace
+from engine.contract.exchange import Request, Trace
 from engine.contract.keys import WELL_KNOWN
 from engine.contract.kinds import KINDS, Kind
 from engine.contract.profile import PROFILE
 from engine.emulator.child import Child
-from engine.errors import ConfigError, EngineError, RunFailed
+from engine.errors import ConfigError, ConnectFailed, EngineError, RunFailed
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
 from engine.jobs.interpret import Reading
@@ -64,6 +64,7 @@ from engine.trust.keyring import Keyring
 EMULATOR_CLIENT = "app_local"
 EMULATOR_SECRET = "emulator-secret"
 _FETCH_WORKERS = 8
+_REACH_TRIES = 3
 _EMULATOR_POLL = PollSpec(first=0.1, max=5.0, factor=1.5)
 _VENDOR_POLL = PollSpec()
 
@@ -88,16 +89,35 @@ async def open_platform(settings: Settings, *, observer: Observer, clock: Clock)
         is_emulator = settings.platform.profile == "emulator"
         limits = settings.platform.limits
         ceiling = None if is_emulator and settings.platform.emulator.url is None else limits.requests
-        transport = _wire(PooledTransport(concurrency=limits.concurrency * 2), observer, clock, ceiling)
+        pool = PooledTransport(concurrency=limits.concurrency * 2)
+        transport = _wire(pool, observer, clock, ceiling)
         hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
         downloads = _wire(
             PooledTransport(concurrency=limits.concurrency, guard=Guard(allowed_hosts=hosts)), observer, clock, None
         )
         stack.push_async_callback(transport.aclose)
         stack.push_async_callback(downloads.aclose)
+        await _reach(access.auth_url + WELL_KNOWN.path, TracedTransport(pool, observer, clock), clock)
         keyring = Keyring(access.auth_url + WELL_KNOWN.path, transport, clock, observer=observer)
         client = Client(transport, access, clock=clock, keyring=keyring, downloads=downloads)
         yield Platform(client=client, description=description, poll=_EMULATOR_POLL if is_emulator else _VENDOR_POLL)
+
+
+async def _reach(url: str, transport: Transport, clock: Clock) -> None:
+    """Say within seconds that a host cannot be reached: patience is for outages in the middle of a run.
+
+    Raises:
+        ConnectFailed: nothing answers there.
+    """
+    for tries in range(1, _REACH_TRIES + 1):
+        try:
+            await transport.send(Request("GET", url, {}, route=WELL_KNOWN.name, template=WELL_KNOWN.path))
+        except ConnectFailed:
+            if tries == _REACH_TRIES:
+                raise
+            await clock.sleep(0.2 * tries)
+        else:
+            return
 
 
 def _wire(pool: PooledTransport, observer: Observer, clock: Clock, requests: float | None) -> Transport:
@@ -182,15 +202,17 @@ def _child_arguments(settings: Settings) -> list[str]:
     return arguments
 
 
+class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run: a pipeline file that was read, from the start (`fresh`) or on, at most `limit` rows of it."""
+
+    spec: PipelineSpec
+    spec_path: str
+    fresh: bool = False
+    limit: int | None = None
+
+
 async def run_pipeline(
-    spec: PipelineSpec,
-    settings: Settings,
-    *,
-    spec_path: str,
-    fresh: bool,
-    limit: int | None,
-    observer: Observer | None,
-    stop: StopFlag,
+    order: RunOrder, settings: Settings, *, observer: Observer | None = None, stop: StopFlag
 ) -> Report:
     """Run one pipeline to its end, or to where `stop` asked it to pause.
 
@@ -198,6 +220,7 @@ async def run_pipeline(
         EngineError: it could not start. RunFailed: it failed on the way; `report` is its account so far, and the
         ledger holds where to go on.
     """
+    spec, spec_path = order.spec, order.spec_path
     tally, clock = Tally(), SystemClock()
     telemetry = open_telemetry(settings.telemetry, os.environ, observer=observer)
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
@@ -208,13 +231,13 @@ async def run_pipeline(
         session = Session(
             spec=spec, spec_path=spec_path, tools=tools, tally=tally, reader=parts.reader, sink=parts.sink
         )
-        opened = await session.open(fresh=fresh)
+        opened = await session.open(fresh=order.fresh)
         if not await session.has_work(opened):
             return await session.nothing_new(opened)
         async with open_platform(settings, observer=tee, clock=clock) as platform:
             await session.begin(opened, platform=platform.description)
             stages = _stages(spec, settings, opened, parts, platform)
-            return await _work(session, opened, stages, spec=spec, limit=limit)
+            return await _work(session, opened, stages, spec=spec, limit=order.limit)
     finally:
         ledger.close()
         if telemetry is not None:

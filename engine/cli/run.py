@@ -120,22 +120,15 @@ def _input_bytes(spec: PipelineSpec) -> int | None:
 async def _supervised(
     settings: Settings, spec: PipelineSpec, path: str, options: RunOptions, view: LiveView | None
 ) -> Report:
-    from engine.assembly import run_pipeline
+    from engine.assembly import RunOrder, run_pipeline
 
     stop = StopFlag()
     restore = _listen(stop, view)
     if view:
         view.start()
     try:
-        return await run_pipeline(
-            spec,
-            settings,
-            spec_path=path,
-            fresh=options.fresh,
-            limit=options.limit,
-            observer=view,
-            stop=stop,
-        )
+        order = RunOrder(spec=spec, spec_path=path, fresh=options.fresh, limit=options.limit)
+        return await run_pipeline(order, settings, observer=view, stop=stop)
     finally:
         if view:
             view.stop()

@@ -7,6 +7,7 @@ seed and its id alone. The work is done when the time is up, and becomes true to
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import weakref
 from collections import deque
@@ -28,6 +29,7 @@ from engine.emulator.work import Outcome, Task, Work, WorkFailed
 from engine.errors import EngineError
 from engine.ports import Clock, Transport
 
+_log = logging.getLogger("engine.emulator")
 _NORMAL = NormalDist()
 _SWEEP_S = 3600.0
 # The longest and the shortest job, as multiples of the typical one.
@@ -225,6 +227,10 @@ class Worker:
             self._end(job, FAILED, error=JobError(code=exc.code, message=exc.message, retryable=exc.retryable))
         except EngineError as exc:
             self._end(job, FAILED, error=JobError(code=exc.code, message=exc.message))
+        except Exception:
+            # A fault of ours in one job must not keep all the others from running.
+            _log.exception("the work of a job broke: %s %s", job.kind, job.id)
+            self._end(job, FAILED, error=JobError(code="internal_error", message="the emulator failed"))
 
     async def _do(self, job: Job) -> None:
         state = self._state

@@ -17,8 +17,8 @@ from engine.jobs.lifecycle import give_up, start_over
 from engine.jobs.records import letters_of_all
 from engine.jobs.watch import TIMED_OUT
 from engine.pipeline.spec import RetrySpec
-from engine.runtime.landing import job_span
 from engine.runtime.reading import Reader
+from engine.runtime.spans import job_span
 from engine.runtime.tools import Tools
 from engine.store.ledger import letter_values
 from engine.store.rows import JobRow, RunRow

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
-from engine.events import PartCommitted, SpanEnded
+from engine.events import PartCommitted
 from engine.jobs.lifecycle import commit
 from engine.pipeline.spec import RotateSpec
 from engine.ports import Part, PartFile, Sink
 from engine.record import DeadLetter
+from engine.runtime.spans import commit_span, job_span
 from engine.runtime.tools import Tools
 from engine.store.ledger import letter_values
 from engine.store.rows import JobRow, PartRow, RunRow
@@ -173,6 +174,7 @@ class Landing:
             counts.accepted += entry.job.accepted
             counts.rejected += entry.job.rejected
             counts.dead += entry.job.dead
+            observer.notice(commit_span(entry.job, took_s=took_s))
             observer.notice(job_span(entry.job, self._run))
         name, rows, body_bytes = (row.name, row.rows, row.body_bytes) if row else ("", 0, 0)
         observer.notice(PartCommitted(name, rows, body_bytes, len(filling.landed), took_s))
@@ -185,34 +187,6 @@ def _enter(filling: Filling, landed: Landed) -> None:
     job.dead = len(landed.letters) - job.rejected
     filling.landed.append(landed)
     filling.letters_bytes += sum(len(letter.raw) for letter in landed.letters)
-
-
-def job_span(job: JobRow, run: RunRow) -> SpanEnded:
-    """The root span of a job's trace, told once the job has ended, with the times the ledger kept."""
-    attributes: dict[str, Any] = {
-        "engine.job.kind": job.kind,
-        "engine.job.seq": job.seq,
-        "engine.job.attempt": job.attempt,
-        "engine.job.rows": job.rows,
-        "engine.job.accepted": job.accepted,
-        "engine.job.rejected": job.rejected,
-        "engine.job.dead": job.dead,
-        "engine.job.state": job.state,
-    }
-    if job.remote_id:
-        attributes["engine.job.remote_id"] = job.remote_id
-    return SpanEnded(
-        trace_id=job.trace_id,
-        span_id=job.span_id,
-        parent_span_id=None,
-        name=f"job {job.kind}",
-        kind="internal",
-        start_ns=job.planned_ns,
-        end_ns=job.ended_ns or job.planned_ns,
-        attributes=attributes,
-        error=job.error,
-        links=((run.trace_id, run.span_id),),
-    )
 
 
 def manifest_of(pipeline: str, epoch: int, parts: list[PartRow]) -> Mapping[str, Any]:

@@ -29,6 +29,7 @@ from engine.runtime.endings import Endings
 from engine.runtime.landing import Landing
 from engine.runtime.planner import Planner, Ready
 from engine.runtime.reading import Reader
+from engine.runtime.spans import fetch_span, wait_span
 from engine.runtime.spill import Spill
 from engine.runtime.tools import Tools
 from engine.store.rows import JobRow, RunRow
@@ -164,6 +165,7 @@ class Run:
         for job, remote in ended:
             lifecycle.settle(job, remote.status, now_ns=now_ns, error=_error_text(remote))
             self._stages.slots.release()
+            self._stages.tools.observer.notice(wait_span(job))
         await self._stages.tools.ledger.move([job for job, _ in ended])
         for job, remote in ended:
             if job.state == lifecycle.SUCCEEDED:
@@ -206,8 +208,10 @@ class Run:
         try:
             outcome = await self._stages.fetcher.fetch(job, spill.take)
             letters = await self._letters(job, outcome)
+            took_s = clock.monotonic() - started
+            self._stages.tools.observer.notice(ResultFetched(outcome.accepted, outcome.body_bytes, took_s))
             self._stages.tools.observer.notice(
-                ResultFetched(outcome.accepted, outcome.body_bytes, clock.monotonic() - started)
+                fetch_span(job, outcome.body_bytes, now_ns=clock.now_ns(), took_s=took_s)
             )
             await spill.land(job, rows=outcome.accepted, letters=letters)
         finally:

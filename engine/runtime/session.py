@@ -7,6 +7,7 @@ books, and closes them from what the ledger holds rather than from what this pro
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 
@@ -85,10 +86,14 @@ class Session:
         )
 
     async def has_work(self, opened: Opened) -> bool:
-        """Whether there is anything to do; a first run always has, so that it leaves an account."""
-        if opened.is_resumed or opened.jobs or opened.last_done is None or not self._reader.can_reread:
+        """Whether there is anything to do; a first run always has, so that it leaves an account.
+
+        Looks at the input first, so that one that cannot be read is said before anything is started or sent.
+        """
+        if not self._reader.can_reread:
             return True
-        return await self._reader.has_news(opened.marks)
+        has_news = await self._reader.has_news(opened.marks)
+        return has_news or opened.is_resumed or bool(opened.jobs) or opened.last_done is None
 
     async def begin(self, opened: Opened, *, platform: str) -> None:
         """Write the run down, put the output directory in order, and say what was found."""
@@ -110,7 +115,9 @@ class Session:
     async def nothing_new(self, opened: Opened) -> Report:
         """The report when every row of the input has ended before: the books of the run that ended them."""
         done = opened.last_done or opened.run
-        return self._report(done, self._tools.ledger.book(done.run_id), "nothing_new", opened)
+        report = self._report(done, self._tools.ledger.book(done.run_id), "nothing_new", opened)
+        report.manifest = str(Path(self._spec.sink.path) / "_manifest.json") if opened.parts else None
+        return report
 
     async def close(self, opened: Opened, run: Run, *, manifest: str | None) -> Report:
         """Add up the books, judge them, and end the run unless it is to be continued."""

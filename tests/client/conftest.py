@@ -8,6 +8,8 @@ import pytest
 
 from engine.client.client import Access, Client
 from engine.clock import ManualClock, SystemClock
+from engine.codec.payload import encode
+from engine.contract.keys import KeySet
 from engine.emulator.server import Emulator
 from engine.emulator.state import Options
 from engine.settings import Secret
@@ -42,7 +44,7 @@ class Platform:
                 answer = answer.pop(0) if len(answer) > 1 else answer[0]
             return answer(incoming) if callable(answer) else answer
         if what == f"GET {JWKS}":
-            return as_json({"keys": [json.loads(json.dumps(to_dict(key))) for key in self.keys]})
+            return as_json(encode(KeySet([key.public_jwk() for key in self.keys])))
         if what == "POST /v1/oauth/token":
             return self.token_answer()
         return Outgoing(status=404)
@@ -54,7 +56,7 @@ class Platform:
             "iss": self.url, "aud": "https://api.knogin.com", "sub": "app_1", "iat": now, "exp": now + self.ttl_s,
             "jti": str(self.minted),
         }  # fmt: skip
-        return self.key.sign({"typ": "at+jwt"}, good | claims)
+        return self.key.sign(good | claims, typ="at+jwt")
 
     def token_answer(self, **claims: Any) -> Outgoing:
         answer = {"access_token": self.token(**claims), "token_type": "Bearer", "expires_in": self.said_ttl}
@@ -70,11 +72,6 @@ class Platform:
 
     async def aclose(self) -> None:
         await self._listener.aclose()
-
-
-def to_dict(key: SigningKey) -> dict[str, Any]:
-    public = key.public()
-    return {name: getattr(public, name) for name in ("kty", "kid", "use", "alg", "n", "e")}
 
 
 def as_json(value: Any, status: int = 200, **headers: str) -> Outgoing:
@@ -122,8 +119,8 @@ async def transport():
 def scripted(platform, transport, clock):
     """A client of the scripted platform."""
     access = Access(
-        auth_url=platform.url, api_url=platform.url, issuer=platform.url, client_id="app_1", client_secret=Secret("s3cr3t"),
-        scopes=("argus:jobs:read",),
+        auth_url=platform.url, api_url=platform.url, issuer=platform.url, client_id="app_1",
+        client_secret=Secret("s3cr3t"), scopes=("argus:jobs:read",),
     )  # fmt: skip
     keyring = Keyring(platform.url + JWKS, transport, clock)
     return Client(transport, access, clock=clock, keyring=keyring)

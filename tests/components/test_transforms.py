@@ -13,14 +13,14 @@ from engine.errors import ConfigError, PartialFailure
 from engine.pipeline.spec import TransformSpec
 
 
-def apply(values, **spec):
+def apply(records, /, **spec):
     (transform,) = open_transforms([TransformSpec(**spec)], base=Path())
-    before = copy.deepcopy(values)
+    before = copy.deepcopy(records)
     try:
-        return transform.apply(values)
+        return transform.apply(records)
     finally:
         # The runtime applies a transform again after taking out what failed.
-        assert values == before
+        assert records == before
 
 
 def test_select_keeps_what_is_named_in_that_order():

@@ -1,11 +1,17 @@
 """The pooled transport: what it puts on the wire, what it takes from it, and whose errors come out."""
 
+import asyncio
 import gzip
 import socket
 import ssl
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp.abc import AbstractResolver
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from engine.contract.exchange import Request
 from engine.errors import BrokenAnswer, CapExceeded, ConnectFailed, TimedOut, TransportError, TrustError
@@ -205,14 +211,33 @@ async def test_a_header_that_would_break_the_line_is_not_sent(server, transport)
     assert server.seen == []
 
 
-async def test_tls_to_a_host_that_speaks_none_is_refused(raw, transport) -> None:
-    """A handshake that fails is a connection that failed, with the certificate as the hint."""
-    raw.reply = b"HTTP/1.1 400 Bad Request\r\n\r\n"
-    raw.hold = False
+@pytest.fixture
+async def stranger(tmp_path):
+    """A TLS server whose certificate nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1)
+    builder = builder.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC)).not_valid_after(
+        datetime(2100, 1, 1, tzinfo=UTC)
+    )
+    pem = tmp_path / "stranger.pem"
+    encoding = serialization.Encoding.PEM
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem.write_bytes(private + builder.sign(key, hashes.SHA256()).public_bytes(encoding))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    server.close()
+    await server.wait_closed()
 
-    with pytest.raises(ConnectFailed) as caught:
-        await transport.send(get(raw.url.replace("http:", "https:")))
-    assert isinstance(caught.value.__cause__, ssl.SSLError | OSError)
+
+async def test_a_certificate_nobody_vouches_for_is_refused(stranger, transport) -> None:
+    """A host that cannot prove its name is no connection, with the certificate as the hint."""
+    for attempt in (transport.send(get(stranger)), drain(transport, get(stranger))):
+        with pytest.raises(ConnectFailed, match="certificate") as caught:
+            await attempt
+        assert caught.value.facts["reason"] == "tls"
 
 
 class Resolver(AbstractResolver):

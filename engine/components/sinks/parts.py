@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import sys
+import weakref
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -84,6 +85,8 @@ class PartsDirectory:
         with self._translated("."):
             self.path.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # The seam has no close: the directory is let go with the sink.
+        self._let_go = weakref.finalize(self, os.close, self._fd)
         self._refuse_foreign_parts()
 
     def name_of(self, *, epoch: int, number: int, suffix: str, compression: Compression = "none") -> str:
@@ -161,9 +164,7 @@ class PartsDirectory:
 
     def close(self) -> None:
         """Let go of the directory."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._let_go()
 
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:

@@ -91,20 +91,20 @@ async def test_a_fault_shortens_a_lease(made) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "end"),
+    ("asked", "first", "end"),
     [("bytes=0-9", 0, 10), ("bytes=5-", 5, None), ("bytes=-7", -7, None), ("bytes=3-999999", 3, None)],
 )
-async def test_a_range_is_served(made, asked, start, end) -> None:
+async def test_a_range_is_served(made, asked, first, end) -> None:
     """One range is answered with 206 and exactly those bytes."""
     client, link, _ = await made()
     whole = (await client.fetch(link)).body
 
     answer = await client.fetch(link, Range=asked)
 
-    first = start if start >= 0 else len(whole) + start
+    at = first if first >= 0 else len(whole) + first
     assert answer.status == 206
-    assert answer.body == whole[start:end]
-    assert answer.headers["Content-Range"] == f"bytes {first}-{first + len(answer.body) - 1}/{len(whole)}"
+    assert answer.body == whole[first:end]
+    assert answer.headers["Content-Range"] == f"bytes {at}-{at + len(answer.body) - 1}/{len(whole)}"
 
 
 @pytest.mark.parametrize("asked", ["bytes=999999-", "bytes=-0"])
