@@ -160,6 +160,13 @@ def enqueue(state: State, job: Job, ending: Ending) -> str | None:
     return delivery.id
 
 
+def purge(state: State) -> None:
+    """Forget the deliveries of jobs that are forgotten."""
+    with state.transaction() as db:
+        for table in ("callbacks", "callback_attempts"):
+            db.execute(f"DELETE FROM {table} WHERE job_id NOT IN (SELECT id FROM jobs)")  # noqa: S608 - constants
+
+
 def attempts(state: State, job_id: str) -> list[dict[str, Any]]:
     """What was sent about a job: each attempt with its answer, in order."""
     rows = state.db.execute(
@@ -199,6 +206,7 @@ class Courier:
         self._schedule = Schedule(state.clock)
         self._slots = asyncio.Semaphore(SENDING_AT_ONCE)
         self._under_way: set[str] = set()
+        self._overtaken: set[str] = set()
 
     def notice(self, delivery_id: str | None) -> None:
         """A callback was stored: send it."""
@@ -236,8 +244,9 @@ class Courier:
     async def _attempt(self, delivery: Delivery) -> None:
         fault = self._state.faults.strike("callback", kind=loads(delivery.body)["kind"], subject=delivery.job_id)
         if fault is not None:
-            if fault.flag("reorder"):
-                # Put back, so that whatever comes due meanwhile overtakes it.
+            if fault.flag("reorder") and delivery.id not in self._overtaken:
+                # Put back once, so that whatever comes due meanwhile overtakes it.
+                self._overtaken.add(delivery.id)
                 self._put_back(delivery, _REORDER_S)
                 return
             await self._state.clock.sleep(fault.delay_s(self._state.faults))
@@ -318,6 +327,7 @@ class Courier:
             )
 
     def _settle(self, delivery: Delivery, status: str, attempt: int) -> None:
+        self._overtaken.discard(delivery.id)
         self._state.db.execute(
             "UPDATE callbacks SET status = ?, attempt = ? WHERE id = ?", (status, attempt, delivery.id)
         )

@@ -82,6 +82,9 @@ class Shelf(Protocol):
     def find(self, names: Sequence[str]) -> dict[str, Entity]:
         """The entities of these names (entity ids or external ids); unknown names are left out."""
 
+    def known(self, external_ids: Sequence[str]) -> dict[str, Entity]:
+        """The entities of these external ids alone: what an import asks, whose rows may be called anything."""
+
     def page(self, query: Query, *, after: str, limit: int) -> list[Entity]:
         """The next entities by id, after the id `after` (empty: from the start)."""
 
@@ -109,6 +112,10 @@ class Entities:
         if by_id:
             found.update(self._join("id", by_id))
         return found
+
+    def known(self, external_ids: Sequence[str]) -> dict[str, Entity]:
+        """The entities of these external ids alone."""
+        return self._join("external_id", external_ids)
 
     def page(self, query: Query, *, after: str, limit: int) -> list[Entity]:
         """The next entities by id, after the id `after` (empty: from the start)."""

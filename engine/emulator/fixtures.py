@@ -45,23 +45,23 @@ _PLACES = (
 
 
 class Fixtures:
-    """The shelf of one scenario. `knows_every_name`: any name is found, as an enrichment wants it."""
+    """The shelf of one scenario."""
 
-    def __init__(self, scenario: str, realm: str, *, knows_every_name: bool) -> None:
+    def __init__(self, scenario: str, realm: str) -> None:
         self._scenario = scenario
         self._cast = _CASTS[scenario]
         self._realm = realm
-        self._knows_every_name = knows_every_name
         self._canned = {e.id: e for e in (self._make(f"{scenario}-{n:03d}") for n in range(1, CANNED + 1))}
         self._by_name = {e.external_id: e for e in self._canned.values()} | self._canned
 
     def find(self, names: Sequence[str]) -> dict[str, Entity]:
-        """The canned entities of these names, and where every name is known, one made up for each other name."""
-        found = {name: self._by_name[name] for name in names if name in self._by_name}
-        if self._knows_every_name:
-            others = (name for name in names if name not in found and not name.startswith(_UNKNOWN))
-            found |= {name: self._make(name) for name in others}
-        return found
+        """An entity for every name: a canned one where the name is one's, else one made up for it."""
+        known = (name for name in names if not name.startswith(_UNKNOWN))
+        return {name: self._by_name.get(name) or self._make(name) for name in known}
+
+    def known(self, external_ids: Sequence[str]) -> dict[str, Entity]:
+        """The canned entities of these names: to an import, every other row is new."""
+        return {name: self._by_name[name] for name in external_ids if name in self._by_name}
 
     def page(self, query: Query, *, after: str, limit: int) -> list[Entity]:
         """The canned entities by id, after the id `after`."""

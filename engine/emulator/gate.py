@@ -7,20 +7,19 @@ before routing and fails closed; then the scopes of the route. What a caller the
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from engine.contract.problem import FieldFault
 from engine.contract.route import Auth, Route
 from engine.emulator.call import Caller
 from engine.emulator.keys import Keys
-from engine.emulator.refusal import Dropped, Refusal
+from engine.emulator.refusal import Refusal
 from engine.emulator.state import State
 from engine.errors import TrustError
 from engine.trust.bearer import Claims, verify
 
-__all__ = ["Admission", "Dropped", "FieldFault", "Gate", "Refusal"]
 
 _REMEMBERED_MAX = 4096
 _REASON = "X-Argus-Sandbox-Reason"
@@ -43,6 +42,8 @@ class Gate:
         self._generation = keys.generation
         self._remembered: dict[bytes, Admission] = {}
         self.revoked: set[str] = set()
+        # Requests a minute that governance allows an app (contract 3.5), by client id.
+        self.app_ceilings: Mapping[str, int] = {}
         self._minute = 0
         self._this_minute: dict[str, int] = {}
 
@@ -74,7 +75,7 @@ class Gate:
         """Any one of the route's scopes will do.
 
         Raises:
-            Refusal: 403 `insufficient_scope` (RFC 6750 section 3.1); 429 over the tenant's rate (Q3).
+            Refusal: 403 `insufficient_scope` (RFC 6750 section 3.1); 429 over the tenant's or the app's rate (Q3).
         """
         if caller is None:
             return
@@ -85,6 +86,8 @@ class Gate:
             raise Refusal(403, "insufficient_scope", detail, {"WWW-Authenticate": challenge})
         if self._state.profile.rate_limit_per_minute is not None:
             self._count(caller.tenant_id, self._state.profile.rate_limit_per_minute)
+        if self.app_ceilings and caller.client_id in self.app_ceilings:
+            self._count(caller.client_id, self.app_ceilings[caller.client_id])
 
     def prove(self, token: str) -> Caller:
         """The caller a token names.
@@ -161,14 +164,14 @@ class Gate:
                 {_REASON: profile.sandbox_on_live},
             )
 
-    def _count(self, tenant_id: str, ceiling: int) -> None:
-        """Requests of a tenant in this minute of the clock."""
+    def _count(self, whose: str, ceiling: int) -> None:
+        """Requests of a tenant or an app in this minute of the clock."""
         second = int(self._state.now_s())
         minute, passed_s = divmod(second, 60)
         if minute != self._minute:
             self._minute = minute
             self._this_minute.clear()
-        count = self._this_minute[tenant_id] = self._this_minute.get(tenant_id, 0) + 1
+        count = self._this_minute[whose] = self._this_minute.get(whose, 0) + 1
         if count > ceiling:
             detail = f"More than {ceiling} requests in a minute."
             raise Refusal(429, "rate_limited", detail, {"Retry-After": str(60 - passed_s)})

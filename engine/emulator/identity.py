@@ -72,11 +72,14 @@ FIRST_APPS = (
 
 
 class Apps:
-    """The registered apps, kept with the state."""
+    """The registered apps, kept with the state. `ceilings` are the requests a minute of those governed so."""
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.ceilings: dict[str, int] = {}
         state.apply_schema(SCHEMA)
+        for row in state.db.execute("SELECT app FROM apps").fetchall():
+            self._keep_ceiling(decode(row[0], App))
         for client_id, tenant_id, organization_id, name in FIRST_APPS:
             if self.find(client_id) is None:
                 app = App(
@@ -121,6 +124,14 @@ class Apps:
     def put(self, app: App) -> None:
         """Keep a changed app."""
         self._state.db.execute("UPDATE apps SET app = ? WHERE client_id = ?", (encode(app), app.client_id))
+        self._keep_ceiling(app)
+
+    def _keep_ceiling(self, app: App) -> None:
+        ceiling = (app.governance or {}).get("rate_limit_per_minute")
+        if ceiling is None:
+            self.ceilings.pop(app.client_id, None)
+        else:
+            self.ceilings[app.client_id] = ceiling
 
     def page(self, tenant_id: str, cursor: Cursor | None, limit: int) -> AppList:
         """A page of a tenant's apps, newest first."""

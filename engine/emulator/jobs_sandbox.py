@@ -11,7 +11,6 @@ import msgspec
 
 from engine.codec.payload import encode, loads
 from engine.contract.jobs import FAILED, QUEUED, RUNNING, SUCCEEDED, CreatedJob, JobError
-from engine.contract.kinds import ENRICH, GRAPH
 from engine.emulator import callbacks, jobtable, life
 from engine.emulator.call import Call
 from engine.emulator.crafts import CRAFTS
@@ -50,10 +49,12 @@ async def play(state: State, draft: Job, call: Call, payload: bytes) -> tuple[Jo
     )  # fmt: skip
     at = state.now_text(now_ns)
     body = encode(CreatedJob(id=job.id, kind=job.kind, status=QUEUED, created_at=at, trace_id=trace_id))
-    if jobtable.load(state, job.id) is None:
-        scenario = sandbox_scenario(seed, scenarios)
-        is_endless = scenario == _ENDLESS and _ENDLESS in scenarios
-        await _perform(state, job, payload, scenario, is_endless=is_endless)
+    scenario = sandbox_scenario(seed, scenarios)
+    is_endless = scenario == _ENDLESS and _ENDLESS in scenarios
+    # One at a time: of two equal requests that arrive together, the second finds the first one's job.
+    async with life.agenda_of(state).sandbox:
+        if jobtable.load(state, job.id) is None:
+            await _perform(state, job, payload, scenario, is_endless=is_endless)
     return job, body
 
 
@@ -63,7 +64,7 @@ async def _perform(state: State, job: Job, payload: bytes, scenario: str, *, is_
     if is_endless:
         jobtable.insert(state, msgspec.structs.replace(running, progress_pct=_ENDLESS_PCT), None)
         return
-    shelf = Fixtures(scenario, job.realm, knows_every_name=job.kind in (ENRICH, GRAPH))
+    shelf = Fixtures(scenario, job.realm)
     task = Task(
         job_id=job.id, realm=job.realm, kind=job.kind, payload=payload, now=state.now_text(now_ns),
         seed=state.options.seed,

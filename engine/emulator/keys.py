@@ -106,7 +106,8 @@ def handlers(state: State, keys: Keys) -> dict[str, Handler]:
             if fault.flag("drop"):
                 raise Dropped
             if status := fault.count("status"):
-                raise Refusal(status, "jwks_unavailable", "The key set cannot be read now.", fault.retry_headers())
+                code = fault.text("code", "jwks_unavailable")
+                raise Refusal(status, code, "The key set cannot be read now.", fault.retry_headers())
             if fault.flag("garbage"):
                 return Reply(body=b"<html>" + b"x" * 1000)
         headers = {"ETag": keys.etag, "Cache-Control": f"public, max-age={state.profile.jwks_max_age_s}"}

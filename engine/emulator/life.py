@@ -43,6 +43,7 @@ class Agenda:
         self.queued: deque[str] = deque()
         self.untold: deque[str] = deque()
         self.schedule = Schedule(state.clock)
+        self.sandbox = asyncio.Lock()
 
     def arrive(self, job_id: str) -> None:
         """A job was queued."""
@@ -222,12 +223,15 @@ class Worker:
                 async with self._alone:
                     await self._do(job)
             else:
+                async with self._alone:
+                    # What a large job before this one did is certain, and must be there to be read.
+                    await effects.finish(self._state)
                 await self._do(job)
         except WorkFailed as exc:
             self._end(job, FAILED, error=JobError(code=exc.code, message=exc.message, retryable=exc.retryable))
         except EngineError as exc:
             self._end(job, FAILED, error=JobError(code=exc.code, message=exc.message))
-        except Exception:
+        except Exception:  # noqa: BLE001
             # A fault of ours in one job must not keep all the others from running.
             _log.exception("the work of a job broke: %s %s", job.kind, job.id)
             self._end(job, FAILED, error=JobError(code="internal_error", message="the emulator failed"))
@@ -288,4 +292,5 @@ class Worker:
         while True:
             jobtable.purge(self._state)
             results.purge(self._state)
+            callbacks.purge(self._state)
             await self._state.clock.sleep(_SWEEP_S)

@@ -7,6 +7,7 @@ Knows nothing of requests.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -98,9 +99,11 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """
 
     def watch() -> None:
-        descriptor = sys.stdin.fileno()
-        while os.read(descriptor, 4096):
-            pass
-        loop.call_soon_threadsafe(stop.set)
+        # A stdin that is closed already has ended too; a loop that is closed needs no telling.
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(stop.set)
 
     threading.Thread(target=watch, name="stdin", daemon=True).start()

@@ -34,12 +34,16 @@ _CONTROL = "/__emulator/"
 
 
 class Bind(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to listen; port 0 is any free one."""
+    """Where to listen; port 0 is any free one. `advertise` is the host name in the URLs it gives out.
+
+    An emulator for other machines needs `allow_remote`, and `advertise` where `host` is a wildcard.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     sandbox_port: int = 0
     allow_remote: bool = False
+    advertise: str | None = None
 
 
 class Emulator:
@@ -82,8 +86,10 @@ class Emulator:
             self._compose()
             live, alternate = self._listen(is_sandbox=False), self._listen(is_sandbox=True)
             self._listeners = [live, alternate]
-            await live.start()
-            await alternate.start()
+            for listener in self._listeners:
+                port = await listener.start()
+                if self._bind.advertise is not None:
+                    listener.origin = f"http://{self._bind.advertise}:{port}"
         except BaseException:
             await self.aclose()
             raise
@@ -92,16 +98,21 @@ class Emulator:
         self._work = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Stop listening, stop the work, write what is unwritten, close the state."""
+        """Stop listening, stop the work, write what is unwritten, close the state.
+
+        Raises what broke the work, if anything did: an emulator that stopped working must not look well.
+        """
         for listener in self._listeners:
             await listener.aclose()
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.wait([self._work])
-            self._work = None
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+            await asyncio.wait([work])
         if self.state.is_open:
             tracing.flush(self.state)
             self.state.close()
+        if work is not None and not work.cancelled() and (error := work.exception()):
+            raise error
 
     async def failed(self) -> None:
         """Wait until the work breaks, which it never should, and raise what broke it."""
@@ -124,6 +135,7 @@ class Emulator:
         self.keys = keys.Keys(state)
         gate = Gate(state, self.keys)
         apps = identity.Apps(state)
+        gate.app_ceilings = apps.ceilings
         tokens = Tokens(state, self.keys, gate)
         handlers: dict[str, Handler] = {
             **identity.handlers(state, apps),

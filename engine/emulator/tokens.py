@@ -15,7 +15,7 @@ import msgspec
 from engine.contract.identity import App
 from engine.emulator.gate import Gate
 from engine.emulator.keys import Keys
-from engine.emulator.refusal import Refusal
+from engine.emulator.refusal import Dropped, Refusal
 from engine.emulator.state import State
 
 SCHEMA = """
@@ -93,6 +93,8 @@ class Tokens:
         fault = state.faults.strike("token", subject=app.client_id)
         if fault is not None:
             await state.clock.sleep(fault.delay_s(state.faults))
+            if fault.flag("drop"):
+                raise Dropped
             if status := fault.count("status"):
                 code = fault.text("code", "temporarily_unavailable")
                 raise Refusal(status, code, "No token can be issued now.", fault.retry_headers())

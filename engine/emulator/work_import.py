@@ -117,7 +117,7 @@ class _Import:
         """Decide a run of rows that begins at index `first`: their results, and the rows to store."""
         read = [self._read(first + n, raw) for n, raw in enumerate(raws)]
         names = [row.external_id for row in read if isinstance(row, _Row) and row.external_id not in self._seen]
-        known = self._shelf.find(names) if names else {}
+        known = self._shelf.known(names) if names else {}
         results: list[ImportRow] = []
         effects: list[tuple[Any, ...]] = []
         for row in read:

@@ -131,6 +131,9 @@ class _Scan:
             case _:
                 start = self._at
                 self._skip(_BARE)
+                if self._at == start:
+                    # Not TOML after all; going on would never end.
+                    raise ValueError(start)
                 self._at = start + len(self._text[start : self._at].rstrip())
 
     def _array(self, path: KeyPath) -> None:

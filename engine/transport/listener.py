@@ -140,7 +140,8 @@ class Listener:
         connections_max: int = 1000,
     ) -> None:
         self._handle = handle
-        self._host = host
+        # A name can stand for two addresses, which would get two ports.
+        self._host = "127.0.0.1" if host == "localhost" else host
         self._port = port
         self._body_max = body_max
         self._header_timeout_s = header_timeout_s

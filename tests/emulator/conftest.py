@@ -65,7 +65,7 @@ class Caller:
 
 @pytest.fixture
 async def start(anyio_backend: Any) -> AsyncIterator[Callable[..., Any]]:
-    """Begin an emulator with arguments of one's own, as in `emulator, api = await start(clock=…)`."""
+    """Begin an emulator with arguments of one's own; what comes back is it and its caller."""
     async with AsyncExitStack() as stack:
 
         async def begin(*args: Any, **kwargs: Any) -> tuple[Emulator, Caller]:

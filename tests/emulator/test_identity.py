@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.clock import ManualClock
 from engine.contract.catalog import ROUTES
 from engine.contract.profile import PROFILE
 
@@ -178,3 +179,20 @@ async def test_governance_refuses_what_it_does_not_know(api, patch, member):
 
     assert answer.status == 422
     assert answer.json["errors"][0]["loc"][:2] == ["body", member]
+
+
+async def test_governance_can_limit_the_rate_of_one_app(start):
+    """An app over its own ceiling waits for the next minute; the tenant's other apps do not."""
+    clock = ManualClock()
+    _, api = await start(clock=clock)
+    app = (await _create(api, scopes=["argus:platform:admin"])).json
+    token, other = await api.token(app["client_id"], app["client_secret"]), await api.token()
+    await _govern(api, app["client_id"], rate_limit_per_minute=1)
+
+    statuses = [(await api.send("GET", "/v1/platform/scopes", token=token)).status for _ in range(2)]
+    neighbour = await api.send("GET", "/v1/platform/scopes", token=other)
+    clock.advance(60)
+    later = await api.send("GET", "/v1/platform/scopes", token=token)
+
+    assert statuses == [200, 429]
+    assert (neighbour.status, later.status) == (200, 200)

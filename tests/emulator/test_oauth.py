@@ -1,4 +1,4 @@
-"""The token endpoint, the authorization code with PKCE, service tokens and secrets (contract 4)."""
+"""The token endpoint and the authorization code with PKCE (contract 4.1 and 4.2)."""
 
 import base64
 from urllib.parse import parse_qs, urlsplit
@@ -6,7 +6,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from engine.clock import ManualClock
-from engine.emulator.state import Options
 from engine.trust.bearer import parse_jwks, verify
 from engine.trust.minting import challenge_of
 
@@ -321,78 +320,6 @@ async def test_refresh_tokens_rotate_and_a_used_one_ends_the_family(api):
     assert second.json["refresh_token"] != first["refresh_token"]
     assert stolen.json["error"] == third.json["error"] == "invalid_grant"
     assert use.status == 401
-
-
-@pytest.mark.parametrize(("wish", "ttl_s"), [({}, 3600), ({"ttl_seconds": 5}, 60), ({"ttl_seconds": 10**9}, 86_400)])
-async def test_a_service_token_lives_within_bounds(api, wish, ttl_s):
-    """A wished life is clamped, never refused."""
-    answer = await api.send("POST", "/v1/platform/apps/app_local/service-token", token=await api.token(), json=wish)
-
-    assert answer.status == 200
-    assert answer.json["expires_in"] == ttl_s
-    assert answer.json["audience"] == "https://api.knogin.com"
-    assert (await api.send("GET", "/v1/platform/scopes", token=answer.json["token"])).status == 200
-
-
-async def test_a_service_token_has_no_scope_beyond_the_apps(api):
-    """Scopes the app is not approved for are refused."""
-    app = await _app(api)
-
-    answer = await api.send(
-        "POST",
-        f"/v1/platform/apps/{app['client_id']}/service-token",
-        token=await api.token(),
-        json={"scopes": ["argus:jobs:read"]},
-    )
-
-    assert answer.status == 422
-    assert answer.json["errors"][0]["loc"] == ["body", "scopes"]
-
-
-async def test_a_rotated_secret_ends_at_once(api):
-    """Without grace the old secret is refused and the new one works."""
-    token = await api.token()
-
-    answer = await api.send("POST", "/v1/platform/apps/app_local/rotate-secret", token=token)
-    form = {"grant_type": "client_credentials", "client_id": "app_local", "client_secret": "emulator-secret"}
-    old = await api.send("POST", "/v1/oauth/token", data=form)
-
-    assert answer.status == 200
-    assert old.status == 401
-    assert await api.token(secret=answer.json["client_secret"])
-    assert (await api.send("GET", "/v1/platform/scopes", token=token)).status == 200
-
-
-async def test_a_rotated_secret_may_have_its_grace(start):
-    """With grace both secrets work, until the old one's time is over."""
-    clock = ManualClock()
-    _, api = await start(clock=clock)
-    token = await api.token()
-
-    answer = await api.send(
-        "POST", "/v1/platform/apps/app_local/rotate-secret", token=token, json={"grace_seconds": 100}
-    )
-    assert await api.token()
-    clock.advance(101)
-    form = {"grant_type": "client_credentials", "client_id": "app_local", "client_secret": "emulator-secret"}
-    old = await api.send("POST", "/v1/oauth/token", data=form)
-
-    assert answer.json["previous_secret_expires_at"] > answer.json["rotated_at"]
-    assert old.status == 401
-
-
-async def test_the_life_of_tokens_can_be_set(start):
-    """Tokens live as long as the options say, and not a second longer."""
-    clock = ManualClock()
-    _, api = await start(Options(token_ttl_s=30), clock=clock)
-    token = await api.token()
-
-    before = await api.send("GET", "/v1/platform/scopes", token=token)
-    clock.advance(30)
-    after = await api.send("GET", "/v1/platform/scopes", token=token)
-
-    assert (before.status, after.status) == (200, 401)
-    assert "expired" in after.headers["WWW-Authenticate"]
 
 
 async def test_metadata_names_the_endpoints(emulator, api):

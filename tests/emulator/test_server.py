@@ -6,11 +6,16 @@ import pytest
 
 from engine.contract.catalog import EXAMPLES, ROUTES
 from engine.contract.route import Auth, Host, lay_out
+from engine.emulator import tracing
 from engine.emulator.server import Bind, Emulator
 from engine.emulator.state import Options
 from engine.errors import ConfigError, LedgerBroken, LedgerBusy
 
 pytestmark = pytest.mark.anyio
+
+SPAN = tracing.Span(
+    tenant_id="t", trace_id="1" * 32, span_id="1" * 16, parent_span_id=None, name="n", start_ns=0, duration_ns=0
+)
 
 
 @pytest.mark.parametrize("name", ROUTES)
@@ -220,8 +225,8 @@ async def test_the_world_is_not_let_in_by_accident(host):
 
 async def test_beyond_loopback_the_control_paths_are_gone(start):
     """With consent it listens everywhere, and what needs no token is no longer there."""
-    emulator, api = await start(bind=Bind(host="0.0.0.0", allow_remote=True))
-    emulator.base_url = emulator.base_url.replace("0.0.0.0", "127.0.0.1")
+    _, api = await start(bind=Bind(host="0.0.0.0", allow_remote=True, advertise="127.0.0.1"))
+
     assert (await api.send("GET", "/__emulator/books")).status == 404
     assert (await api.send("GET", "/.well-known/jwks.json")).status == 200
 
@@ -232,3 +237,17 @@ async def test_a_taken_port_is_a_configuration_error(emulator):
 
     with pytest.raises(ConfigError, match=str(port)):
         await Emulator(bind=Bind(port=port)).start()
+
+
+async def test_work_that_broke_is_not_hidden():
+    """Closing an emulator whose work broke raises what broke it."""
+    emulator = Emulator()
+    await emulator.start()
+    emulator.state.db.execute("DROP TABLE spans")
+    tracing.record(emulator.state, SPAN)
+
+    with pytest.raises(ExceptionGroup, match="unhandled"):
+        await emulator.failed()
+    emulator.state.unwritten_spans.clear()
+    with pytest.raises(ExceptionGroup, match="unhandled"):
+        await emulator.aclose()

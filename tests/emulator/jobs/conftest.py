@@ -1,6 +1,6 @@
 """Jobs against a running emulator: create, wait for the end, read the result; and a desk for work without one."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,9 +34,7 @@ class Jobs:
 
     async def post(self, kind: str, payload: Any, *, key: str | None = None, **members: Any) -> Any:
         headers = {} if key is None else {"Idempotency-Key": key}
-        return await self.ask(
-            "POST", "/v1/jobs", json={"kind": kind, "payload": payload, **members}, headers=headers
-        )
+        return await self.ask("POST", "/v1/jobs", json={"kind": kind, "payload": payload, **members}, headers=headers)
 
     async def create(self, kind: str, payload: Any, **members: Any) -> str:
         answer = await self.post(kind, payload, **members)
@@ -67,9 +65,7 @@ class Jobs:
     async def fetch(self, url: str, *, method: str = "GET", **headers: str) -> Any:
         """What a signed URL of this origin holds, asked for without a token."""
         parts = urlsplit(url)
-        return await self._api.send(
-            method, f"{parts.path}?{parts.query}", sandbox=self._sandbox, headers=headers
-        )
+        return await self._api.send(method, f"{parts.path}?{parts.query}", sandbox=self._sandbox, headers=headers)
 
     async def result(self, job_id: str) -> Any:
         answer = await self.fetch(await self.link(job_id))
@@ -91,15 +87,15 @@ def options() -> Options:
 
 
 @pytest.fixture
-async def client(start: Callable[..., Any], options: Options) -> AsyncIterator[Jobs]:
+async def client(start: Callable[..., Any], options: Options) -> Jobs:
     """A client of a fresh emulator."""
     _, api = await start(options)
-    yield Jobs(api, await api.token())
+    return Jobs(api, await api.token())
 
 
 @pytest.fixture
 def connect() -> Callable[..., Any]:
-    """Make a client: `await connect(api)`, or with another app, or `sandbox=[scenario, …]`."""
+    """What makes a client of an API caller, for another app or with `sandbox=` scenarios where named."""
 
     async def connected(api: Any, client_id: str = "app_local", *, sandbox: list[str] | None = None) -> Jobs:
         if sandbox is not None:

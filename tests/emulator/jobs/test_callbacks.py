@@ -274,3 +274,17 @@ async def test_callbacks_can_be_lost_doubled_and_forged(start, connect, receiver
         (ids[2], "succeeded", True),
     ]
     assert receiver.got.empty()
+
+
+async def test_callbacks_can_be_late_and_out_of_order(start, connect, receiver) -> None:
+    """The fault script lets a later callback overtake an earlier one; each still arrives once."""
+    rules = [{"at": "callback", "reorder": True, "count": 1}, {"at": "callback", "delay": "5ms", "count": 1}]
+    _, api = await start(QUICK, faults=Faults(rules))
+    client = await connect(api)
+    first = await client.create(ENRICH, PAYLOAD, callback_url=receiver.url)
+    await client.end(first)
+    second = await client.create(ENRICH, PAYLOAD, callback_url=receiver.url)
+
+    told = [loads((await receiver.next()).body)["id"] for _ in range(2)]
+
+    assert told == [second, first]

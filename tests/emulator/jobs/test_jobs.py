@@ -1,5 +1,6 @@
 """The routes of jobs: create and replay, read, list, cancel, and what is refused."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -382,3 +383,16 @@ async def test_an_escalating_incident_stays_running(start, connect) -> None:
 
     assert (job["status"], job["progress_pct"]) == ("running", 50)
     assert (result.status, result.json["code"]) == (409, "job_not_ready")
+
+
+async def test_equal_sandbox_questions_may_meet(start, connect) -> None:
+    """Equal creates that arrive together are one job with one result."""
+    _, api = await start()
+    client = await connect(api, sandbox=["wallet.clean"])
+    many = {"profile_ids": [f"p{number}" for number in range(2000)]}
+
+    posts = await asyncio.gather(*(client.post(ENRICH, many) for _ in range(4)))
+    result = await client.result(posts[0].json["id"])
+
+    assert len({post.body for post in posts}) == 1
+    assert len(result["results"]) == 2000

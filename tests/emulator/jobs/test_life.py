@@ -226,7 +226,7 @@ async def test_the_loop_breathes_during_large_jobs(start, connect, options) -> N
 
 async def test_a_job_leaves_spans_in_its_trace(start, connect, options) -> None:
     """The claim and the run of a job are children of its enqueue, in the trace the caller chose."""
-    emulator, api = await start(options)
+    _, api = await start(options)
     client = await connect(api)
     job_id = await client.create(ENRICH, PAYLOAD)
     job = await client.end(job_id)

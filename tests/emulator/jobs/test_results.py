@@ -20,7 +20,7 @@ QUICK = Options(latency_s=0.01)
 
 @pytest.fixture
 async def made(start, connect) -> Any:
-    """Make a finished job on an emulator with these fault rules: `client, link, clock = await made(…)`."""
+    """What makes a finished job under fault rules, and hands out its client, a signed URL and the clock."""
 
     async def begin(*rules: dict[str, Any], payload: Any = PAYLOAD) -> Any:
         clock = ManualClock()
@@ -59,7 +59,9 @@ async def test_a_lease_opens_without_a_token(made) -> None:
     assert list(answer.json)[:3] == ["job_id", "kind", "summary"]
 
 
-@pytest.mark.parametrize(("old", "new"), [("exp=1", "exp=2"), ("nonce=", "nonce=0"), ("sig=", "sig=0"), (".json", "/x")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("exp=1", "exp=2"), ("nonce=", "nonce=0"), ("sig=", "sig=0"), (".json", "/x")]
+)
 async def test_a_changed_lease_opens_nothing(made, old, new) -> None:
     """A signed URL with any part changed is refused without a word about the job."""
     client, link, _ = await made()

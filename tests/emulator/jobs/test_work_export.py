@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -82,7 +82,7 @@ def test_formats_say_the_same(stocked) -> None:
     ids = {row["id"] for row in exported(stocked)}
     as_json = json.loads(export(stocked, format="json")[1])
     as_csv = list(csv.DictReader(io.StringIO(export(stocked, format="csv")[1].decode(), newline="")))
-    as_gexf = ElementTree.fromstring(export(stocked, format="gexf")[1])
+    as_gexf = ET.fromstring(export(stocked, format="gexf")[1])
 
     assert {row["id"] for row in as_json} == {row["id"] for row in as_csv} == ids
     assert {node.get("id") for node in as_gexf.iter(f"{GEXF}node")} == ids
@@ -95,7 +95,7 @@ def test_an_empty_export_is_valid_in_each_format(bench) -> None:
     assert json.loads(export(bench, format="json")[1]) == []
     assert export(bench, format="jsonl")[1] == b""
     assert export(bench, format="csv")[1].startswith(b"id,external_id,")
-    assert ElementTree.fromstring(export(bench, format="gexf")[1]).tag == f"{GEXF}gexf"
+    assert ET.fromstring(export(bench, format="gexf")[1]).tag == f"{GEXF}gexf"
 
 
 def test_fields_narrow_the_properties(stocked) -> None:

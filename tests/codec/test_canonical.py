@@ -1,0 +1,62 @@
+"""Canonical JSON: the outside vectors of RFC 8785, and what has no canonical form."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.codec.canonical import canonical
+from engine.errors import RecordError
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(min_value=-(2**53) + 1, max_value=2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize("name", ["arrays", "french", "structures", "unicode", "values", "weird"])
+def test_the_outside_vectors_agree(vectors, name):
+    """The published inputs give the published bytes."""
+    folder = vectors("jcs")
+    found = sorted(folder.rglob(f"input/{name}.json"))
+    if not found:
+        pytest.skip(f"vectors: jcs {name} not found")
+
+    expected = found[0].parents[1] / "output" / f"{name}.json"
+
+    assert canonical(json.loads(found[0].read_text(encoding="utf-8"))) == expected.read_bytes().rstrip(b"\n")
+
+
+def test_the_callback_of_the_contract_has_its_bytes():
+    """The test vector of contract 9.7: 207 bytes, members sorted, no spaces."""
+    callback = {
+        "status": "succeeded",
+        "id": "01HFXY0000000000000000000A",
+        "trace_id": "0af7651916cd43dd8448eb211c80319c",
+        "kind": "intelligence.enrich.bulk",
+        "result_ref": "r2://argus-jobs/results/01HFXY0000000000000000000A.json",
+    }
+
+    assert canonical(callback).startswith(b'{"id":"01HFXY0000000000000000000A","kind":')
+    assert len(canonical(callback)) == 207
+
+
+@given(VALUES)
+def test_canonical_is_a_fixed_point(value):
+    """Reading the canonical bytes and writing them again changes nothing."""
+    once = canonical(value)
+
+    assert canonical(json.loads(once)) == once
+
+
+@pytest.mark.parametrize("value", [2**53, float("nan"), float("inf"), "\ud800", {1: 2}, object(), b"x"], ids=repr)
+def test_what_has_no_canonical_form_is_refused(value):
+    """It is an error of ours, not of the library."""
+    with pytest.raises(RecordError):
+        canonical(value)
