@@ -62,8 +62,6 @@ class EngineError(Exception):
 
 
 # The author of the TOML ----------------------------------------------------------------------
-
-
 class ConfigError(EngineError):
     """A configuration or pipeline file asks for something that cannot be."""
 
@@ -122,8 +120,6 @@ class MissingExtra(ConfigError):
 
 
 # This record ---------------------------------------------------------------------------------
-
-
 class RecordError(EngineError):
     """One record cannot go on; it becomes a dead letter and the others continue."""
 
@@ -147,8 +143,6 @@ class CapExceeded(RecordError):
 
 
 # The network ---------------------------------------------------------------------------------
-
-
 class TransportError(EngineError):
     """No complete answer came back; whether the request had its effect is unknown."""
 
@@ -164,6 +158,14 @@ class ConnectFailed(TransportError):
     default_hint = "check the host in config.toml, and that it can be reached from here"
 
 
+class CertificateRefused(TransportError):
+    """The host's certificate or TLS is not to be trusted: trying again would only ask the same impostor."""
+
+    code = "transport.certificate"
+    retry = Retry.HALT
+    default_hint = "check the host's certificate chain; SSL_CERT_FILE names a private authority"
+
+
 class TimedOut(TransportError):
     """The deadline passed before the answer was complete."""
 
@@ -177,8 +179,6 @@ class BrokenAnswer(TransportError):
 
 
 # The platform said no ------------------------------------------------------------------------
-
-
 class PlatformError(EngineError):
     """The platform answered, and the answer is a refusal; `facts` hold status, code and trace id."""
 
@@ -244,8 +244,6 @@ class Unavailable(PlatformError):
 
 
 # Proofs --------------------------------------------------------------------------------------
-
-
 class TrustError(EngineError):
     """A token or signature does not prove what it claims; trying again never helps."""
 
@@ -307,6 +305,12 @@ class ClaimMissing(TrustError):
     code = "trust.claim"
 
 
+class AddressRefused(TrustError):
+    """A URL that somebody else gave us leads to an address that is not on the public internet."""
+
+    code = "trust.address"
+
+
 class BrokenProof(TrustError):
     """A chain, root or digest does not hold together."""
 
@@ -314,8 +318,6 @@ class BrokenProof(TrustError):
 
 
 # The operator --------------------------------------------------------------------------------
-
-
 class StateError(EngineError):
     """The state directory is not in a condition to run on."""
 
@@ -358,20 +360,11 @@ class OutputError(EngineError):
 
 
 # The run -------------------------------------------------------------------------------------
-
-
 class Unbalanced(EngineError):
     """The books do not balance: a row is unaccounted for, or the platform counts differently."""
 
     code = "run.unbalanced"
     exit_code = Exit.UNBALANCED
-
-
-class Interrupted(EngineError):
-    """The run was asked to stop; its ledger says where to go on."""
-
-    code = "run.interrupted"
-    exit_code = Exit.INTERRUPTED
 
 
 class RunFailed(EngineError):
@@ -390,10 +383,8 @@ class RunFailed(EngineError):
         self.report: Any = None
 
 
-ERRORS: tuple[type[EngineError], ...] = (
-    ConfigError, PlanError, MissingExtra, RecordError, PartialFailure, CapExceeded, TransportError,
-    ConnectFailed, TimedOut, BrokenAnswer, PlatformError, Refused, Missing, Rejected, Conflict, Throttled,
-    Unavailable, TrustError, MalformedToken, AlgorithmRefused, UnknownKey, BadSignature, ExpiredToken,
-    NotYetValid, WrongIssuer, WrongAudience, ClaimMissing, BrokenProof, StateError, LedgerBusy, LedgerBroken,
-    StaleCheckpoint, InputError, OutputError, Unbalanced, Interrupted, RunFailed,
-)  # fmt: skip
+def _below(kind: type[EngineError]) -> list[type[EngineError]]:
+    return [found for child in kind.__subclasses__() for found in (child, *_below(child))]
+
+
+ERRORS: tuple[type[EngineError], ...] = tuple(_below(EngineError))

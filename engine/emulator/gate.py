@@ -20,7 +20,6 @@ from engine.emulator.state import State
 from engine.errors import TrustError
 from engine.trust.bearer import Claims, verify
 
-
 _REMEMBERED_MAX = 4096
 _REASON = "X-Argus-Sandbox-Reason"
 

@@ -7,6 +7,7 @@ it signed has run out (Q14). Tokens are minted in `tokens`, checked in `gate`.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from engine.codec.payload import encode
 from engine.contract import keys as contract
@@ -83,7 +84,8 @@ class Keys:
                     " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
                 ).fetchone()[0]
             )
-            key = SigningKey.generate(f"{self._state.now_text()[:7]}-signing-key-{number}")
+            kid = f"{self._state.now_text()[:7]}-signing-key-{number}"
+            key = SigningKey.generate(kid) if self._state.options.state_path else _passing_key(kid)
             db.execute("INSERT INTO signing_keys VALUES (?, ?, ?, ?, NULL)", (key.kid, key.pem(), life, number))
 
     def _load(self) -> None:
@@ -94,6 +96,16 @@ class Keys:
         self.etag = f'"{hashlib.sha256(self.document).hexdigest()[:32]}"'
         self.public = parse_jwks(self.document)
         self.generation += 1
+
+
+@lru_cache(maxsize=16)
+def _passing_key(kid: str) -> SigningKey:
+    """A key for a state in memory, which the emulators of one process share by its name.
+
+    A key costs a tenth of a second, and a test run starts hundreds of emulators. Their tokens still differ: each
+    emulator is an issuer of its own.
+    """
+    return SigningKey.generate(kid)
 
 
 def handlers(state: State, keys: Keys) -> dict[str, Handler]:

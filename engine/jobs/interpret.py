@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 
+from engine.codec.payload import decoder
 from engine.errors import BrokenAnswer, Unbalanced
 from engine.jobs.records import Ended
 
@@ -28,6 +30,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     encode: Callable[[Sequence[Any]], bytes]
     takes_raw: bool
 
+    @property
+    def heads(self) -> Any:
+        """The decoder of what is matched and counted in each row."""
+        head: Any = _head_type(self.match, self.status)
+        return decoder(list[head])
+
 
 class Taken(msgspec.Struct, gc=False):
     """What one window brought: encoded accepted rows, and the ends of all others."""
@@ -43,8 +51,9 @@ class Interpreter:
     def __init__(self, reading: Reading, *, rows_max: int) -> None:
         self._reading = reading
         self._rows_max = rows_max
-        self._heads = _decoder_of(_head_type(reading.match, reading.status))
-        self._rows = _decoder_of(reading.row if reading.row is not None else msgspec.Raw)
+        self._heads = reading.heads
+        row: Any = reading.row or msgspec.Raw
+        self._rows = decoder(list[row])
         self.keys: list[str] = []
         self.statuses: Counter[str] = Counter()
 
@@ -153,6 +162,7 @@ def difference(sent: Sequence[str], answered: Sequence[str]) -> str:
     return said
 
 
+@cache
 def _head_type(match: str, status: str | None) -> type[Any]:
     rename = {"key": match, "status": status or "\ue000"}
     return msgspec.defstruct(
@@ -168,12 +178,8 @@ def _head_type(match: str, status: str | None) -> type[Any]:
     )
 
 
-def _decoder_of(kind: Any) -> msgspec.json.Decoder[list[Any]]:
-    return msgspec.json.Decoder(list[kind])
-
-
-_plain = msgspec.json.Decoder(dict[str, Any])
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_plain = decoder(dict[str, Any])
+_raws = decoder(list[msgspec.Raw])
 
 
 def _key_text(key: str | int) -> str:

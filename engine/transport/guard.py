@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import msgspec
 
-from engine.errors import TrustError
+from engine.errors import AddressRefused
 
 # IANA special-purpose registry (RFC 6890 and successors), multicast and the reserved top.
 _FORBIDDEN_V4 = tuple(
@@ -47,14 +47,14 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
         """Let a connection to `address`, resolved from `host`, pass.
 
         Raises:
-            TrustError: the address is not one of the public internet, and the host is not allowed by name.
+            AddressRefused: the address is not one of the public internet, and the host is not allowed by name.
         """
         if self.allow_private or not is_forbidden(address):
             return
         name = f"[{host}]" if ":" in host else host
         if name in self.allowed_hosts or f"{name}:{port}" in self.allowed_hosts:
             return
-        raise TrustError(
+        raise AddressRefused(
             f"{name}:{port} leads to {address}, which is not a public address; nothing was sent",
             hint="a result or callback URL may not point inside; allow its host only if it is yours",
         )

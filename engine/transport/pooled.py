@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from engine.contract.exchange import Request, Response
-from engine.errors import BrokenAnswer, CapExceeded, ConnectFailed, EngineError, TimedOut
+from engine.errors import BrokenAnswer, CapExceeded, CertificateRefused, ConnectFailed, EngineError, TimedOut
 from engine.transport.guard import Guard, is_loopback
 
 BODY_MAX = 16 * 1024 * 1024
@@ -60,7 +60,7 @@ class PooledTransport:
         """Send and read the whole answer under `body_max`; see `ports.Transport.send`.
 
         Raises:
-            CapExceeded: the body is larger. TrustError: the guard refused the address.
+            CapExceeded: the body is larger. AddressRefused: the guard refused the address.
         """
         try:
             async with await self._start(request, is_stream=False) as answer:
@@ -241,11 +241,7 @@ def _translate(exc: Exception, request: Request) -> EngineError:
     name = _name(request)
     match exc:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return ConnectFailed(
-                f"{name}: the host's certificate or TLS was not accepted",
-                hint="check the host's certificate chain; SSL_CERT_FILE names a private authority",
-                reason="tls",
-            )
+            return CertificateRefused(f"{name}: the host's certificate or TLS was not accepted")
         case aiohttp.ClientConnectorDNSError():
             return ConnectFailed(f"{name}: the host's name could not be resolved", reason="dns")
         case aiohttp.ClientConnectorError():

@@ -13,6 +13,8 @@ DOORS = {
     "aiohttp": ("engine/transport/pooled.py", "engine/transport/listener.py"),
     "orjson": ("engine/codec/payload.py",),
     "msgspec.json": ("engine/codec/payload.py",),
+    # Comes with aiohttp; signed URLs need its `encoded=True`, or aiohttp quotes them again.
+    "yarl": ("engine/transport/pooled.py",),
     "rfc8785": ("engine/codec/canonical.py",),
     "backports.zstd": ("engine/codec/", "engine/components/"),
     "compression.zstd": ("engine/codec/", "engine/components/"),

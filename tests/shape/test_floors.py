@@ -13,8 +13,6 @@ sys.exit(lint_imports(no_cache=True, no_logo=True))
 
 def test_imports_go_down_only(root: Path) -> None:
     """No module of `engine` imports from a floor above its own, or from a stranger beside it."""
-    answer = subprocess.run(
-        [sys.executable, "-c", LINT], cwd=root, capture_output=True, text=True, check=False
-    )
+    answer = subprocess.run([sys.executable, "-c", LINT], cwd=root, capture_output=True, text=True, check=False)
 
     assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -23,9 +23,7 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
 
 def _loaded(program: str, root: Path) -> set[str]:
     """Run a program in a fresh interpreter and say which top-level modules it ended with."""
-    answer = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
-    )
+    answer = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     return set(answer.stdout.split())
 

@@ -11,8 +11,6 @@ import pytest
 @pytest.mark.timeout(600)
 def test_mypy_strict_has_nothing_to_say(root: Path) -> None:
     """Every module of `engine` is fully typed, and its types agree."""
-    answer = subprocess.run(
-        [sys.executable, "-m", "mypy"], cwd=root, capture_output=True, text=True, check=False
-    )
+    answer = subprocess.run([sys.executable, "-m", "mypy"], cwd=root, capture_output=True, text=True, check=False)
 
     assert answer.returncode == 0, answer.stdout + answer.stderr

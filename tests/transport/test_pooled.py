@@ -14,7 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from engine.contract.exchange import Request
-from engine.errors import BrokenAnswer, CapExceeded, ConnectFailed, TimedOut, TransportError, TrustError
+from engine.errors import (
+    BrokenAnswer,
+    CapExceeded,
+    CertificateRefused,
+    ConnectFailed,
+    Retry,
+    TimedOut,
+    TransportError,
+    TrustError,
+)
 from engine.transport.guard import Guard
 from engine.transport.listener import Outgoing
 from engine.transport.pooled import PooledTransport
@@ -235,9 +244,9 @@ async def stranger(tmp_path):
 async def test_a_certificate_nobody_vouches_for_is_refused(stranger, transport) -> None:
     """A host that cannot prove its name is no connection, with the certificate as the hint."""
     for attempt in (transport.send(get(stranger)), drain(transport, get(stranger))):
-        with pytest.raises(ConnectFailed, match="certificate") as caught:
+        with pytest.raises(CertificateRefused, match="certificate") as caught:
             await attempt
-        assert caught.value.facts["reason"] == "tls"
+        assert caught.value.retry is Retry.HALT
 
 
 class Resolver(AbstractResolver):
