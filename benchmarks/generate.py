@@ -130,11 +130,7 @@ def main() -> None:
     started = time.perf_counter()
     size = write(asked.out, asked.rows, asked.format, asked.seed)
     took_s = round(time.perf_counter() - started, 3)
-    print(
-        json.dumps(
-            {"out": str(asked.out), "rows": asked.rows, "bytes": size, "seed": asked.seed, "took_s": took_s}
-        )
-    )
+    print(json.dumps({"out": str(asked.out), "rows": asked.rows, "bytes": size, "seed": asked.seed, "took_s": took_s}))
 
 
 if __name__ == "__main__":

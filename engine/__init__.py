@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from engine.runtime.report import Report
     from engine.settings import Secret, Settings
 
-__version__ = "0.1.0"
+from engine.version import __version__ as __version__
 
 _HOMES = {
     "engine.assembly": ("RunOrder", "call_route", "open_platform", "run_pipeline"),

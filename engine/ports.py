@@ -157,6 +157,7 @@ class PartFile(Protocol):
 
 class Sink(Protocol):
     """Where results land, as parts that are harmless to write again under the same name."""
+
     def encode(self, rows: Sequence[Any]) -> bytes:
         """Encode result rows (Structs or dicts) for `Part.append`."""
 

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 import click
 
-from engine import __version__
 from engine.cli.failures import exit_code_of, render
 from engine.cli.invocation import Invocation
 from engine.cli.output import PIPE_CLOSED, Paint, tell, wants_colour
+from engine.version import __version__
 
 # Verb -> where it lives, and what the list of verbs says about it.
 VERBS: dict[str, tuple[str, str]] = {

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine import __version__
 from engine.codec.payload import decode, encode
 from engine.contract.exchange import Request, Response, Trace
 from engine.contract.problem import OAuthError, refusal
@@ -22,6 +21,7 @@ from engine.errors import BrokenAnswer, ConfigError, EngineError, PlatformError,
 from engine.ports import Clock, Transport
 from engine.settings import Secret
 from engine.transport.guard import is_loopback
+from engine.version import __version__
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")

@@ -10,7 +10,6 @@ from engine.contract.route import Route
 _GROUPS = (identity, oauth, keys, tracing, jobs, sandbox)
 
 ROUTES: dict[str, Route[Any, Any]] = {
-    route.name: route
-    for route in sorted((r for group in _GROUPS for r in group.ROUTES), key=lambda r: r.number)
+    route.name: route for route in sorted((r for group in _GROUPS for r in group.ROUTES), key=lambda r: r.number)
 }
 EXAMPLES: dict[str, Any] = {name: ask for group in _GROUPS for name, ask in group.EXAMPLES.items()}

@@ -57,7 +57,7 @@ class ServiceToken(msgspec.Struct, frozen=True, kw_only=True):
 
     token: str | None = None
     access_token: str | None = None
-    token_type: str = "Bearer"  # noqa: S105 - the scheme's name
+    token_type: str = "Bearer"
     expires_at: str | None = None
     expires_in: int | None = None
     audience: str | None = None
@@ -105,7 +105,7 @@ EXAMPLES = {
         scope="webhooks:write", state="af0ifjsldkj", code_challenge="E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
         code_challenge_method="S256",
     ),
-    TOKEN.name: AskToken(grant_type="client_credentials", client_id="app_123", client_secret="s3cr3t"),  # noqa: S106
+    TOKEN.name: AskToken(grant_type="client_credentials", client_id="app_123", client_secret="s3cr3t"),
     SERVICE_TOKEN.name: MintServiceToken(client_id="app_123", ttl_seconds=600),
     ROTATE_SECRET.name: RotateSecret(client_id="app_123"),
 }  # fmt: skip

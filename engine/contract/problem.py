@@ -74,9 +74,7 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float | None:
         return None
 
 
-def refusal(
-    route: str, status: int, headers: Mapping[str, str], body: bytes, *, now_s: float
-) -> PlatformError:
+def refusal(route: str, status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> PlatformError:
     """The error a non-success answer stands for, with status, code, trace id and the platform's own words."""
     code, said = _read_body(body)
     kind = _kind_of(status)

@@ -25,11 +25,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     body_max: int = 1024 * 1024
     # Q3: rate limits; None is off
     rate_limit_per_minute: int | None = None
-    # Q10: tokens
+    # Q10, tokens
     issuer: str = LIVE_AUTH
     audience: str = LIVE_API
     sandbox_audience: str = "sandbox"
-    token_type: str = "at+jwt"  # noqa: S105 - a media type, not a secret
+    token_type: str = "at+jwt"
     leeway_s: int = 60
     # Q11: scopes the documents do not name
     admin_scopes: tuple[str, ...] = ("argus:platform:admin",)
@@ -43,7 +43,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     code_ttl_s: int = 60
     # Q14: key set
     jwks_max_age_s: int = 300
-    # Q21: lists
+    # Q21, lists
     page_limit: int = 50
     page_limit_max: int = 200
     # Q24: overlap after rotate-secret

@@ -75,13 +75,7 @@ class Child:
 
 async def _spawn(directory: Path, log: Path, arguments: Sequence[str]) -> asyncio.subprocess.Process:
     command = [sys.executable, "-m", "engine", "emulator", "--state", str(directory / "state.sqlite")]
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        raise OutputError(
-            f"{directory}: {exc.strerror}", hint="set `state_dir` in config.toml to a writable directory"
-        ) from exc
+    stderr = _open_log(log)
     try:
         return await asyncio.create_subprocess_exec(
             *command,
@@ -95,6 +89,16 @@ async def _spawn(directory: Path, log: Path, arguments: Sequence[str]) -> asynci
         )
     finally:
         os.close(stderr)
+
+
+def _open_log(log: Path) -> int:
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise OutputError(
+            f"{log.parent}: {exc.strerror}", hint="set `state_dir` in config.toml to a writable directory"
+        ) from exc
 
 
 def _tail(log: Path) -> str:

@@ -121,6 +121,7 @@ class _Scan:
         self.spots[path] = spot
 
     def _value(self, path: KeyPath) -> None:
+        start = self._at
         match self._text[self._at]:
             case "[":
                 self._array(path)
@@ -129,12 +130,11 @@ class _Scan:
             case '"' | "'":
                 self._skip(_STRING)
             case _:
-                start = self._at
                 self._skip(_BARE)
-                if self._at == start:
-                    # Not TOML after all; going on would never end.
-                    raise ValueError(start)
                 self._at = start + len(self._text[start : self._at].rstrip())
+        if self._at == start:
+            # Not TOML after all; going on would never end.
+            raise ValueError(start)
 
     def _array(self, path: KeyPath) -> None:
         self._at += 1

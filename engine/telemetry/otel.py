@@ -13,7 +13,6 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from engine import __version__
 from engine.events import Event, SpanEnded, Warned
 from engine.ports import Observer
 from engine.settings import TelemetrySettings
@@ -21,6 +20,7 @@ from engine.telemetry.environment import EVERYTHING, Tell, Wanted, read
 from engine.telemetry.otlp import Collector, encode_request, encode_span
 from engine.telemetry.outbox import Lost, Outbox, Patience
 from engine.telemetry.redact import Redactor
+from engine.version import __version__
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
