@@ -22,7 +22,10 @@ MAX_DEPTH = 128
 MAX_BYTES = 64 * 1024 * 1024
 
 _encoder = msgspec.json.Encoder()
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_ESCAPES = re.compile(rb"\\.", re.DOTALL)
+_STRINGS = re.compile(rb'"[^"]*"?')
+_ALL_BUT_BRACKETS_AND_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
+_ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 
 
 @cache
@@ -63,19 +66,21 @@ def check_caps(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_
 
 
 def depth_of(data: bytes, *, stop_at: int = MAX_DEPTH) -> int:
-    """How deep a JSON text is nested; stops counting just past `stop_at`. Brackets in strings do not count."""
-    depth = deepest = 0
-    for match in _BRACKETS.finditer(data):
-        token = match.group()
-        if token in (b"{", b"["):
-            depth += 1
-            if depth > deepest:
-                deepest = depth
-                if deepest > stop_at:
-                    break
-        elif token in (b"}", b"]"):
-            depth -= 1
-    return deepest
+    """How deep a JSON text is nested; stops counting just past `stop_at`. Brackets in strings do not count.
+
+    Exact for well-formed texts; for others never too small. Works on whole texts at a time: escapes go, then all but
+    brackets and quotes, then strings; what is left loses its innermost pairs, one level a round.
+    """
+    if b"\\" in data:
+        data = _ESCAPES.sub(b"", data)
+    left = _STRINGS.sub(b"", data.translate(_ONE_BRACKET, _ALL_BUT_BRACKETS_AND_QUOTES))
+    rounds = 0
+    while b"[]" in left:
+        left = left.replace(b"[]", b"")
+        rounds += 1
+        if rounds > stop_at:
+            return rounds
+    return rounds + left.count(b"[")
 
 
 def encode(value: Any) -> bytes:

@@ -184,6 +184,8 @@ class Dispatch:
             outgoing.headers.update(_trace_headers(visit.trace))
             if is_sandbox:
                 outgoing.headers["X-Argus-Sandbox"] = "true"
+            elif self._state.profile.sandbox_header_on_live:
+                outgoing.headers["X-Argus-Sandbox"] = "false"
             self.statuses[status] = self.statuses.get(status, 0) + 1
         # A span without a tenant could never be looked up.
         if visit.caller is not None:

@@ -20,7 +20,7 @@ from engine.pipeline.findings import Document, Fault, excerpt_of, to_findings
 from engine.pipeline.judge import Judge
 from engine.pipeline.layers import overlay
 from engine.pipeline.locate import KeyPath
-from engine.pipeline.spec import PipelineSpec, TransformSpec
+from engine.pipeline.spec import DEFAULT_MEMORY, PipelineSpec, TransformSpec
 from engine.pipeline.substitute import Surroundings, Trouble, read_dotenv, substitute
 from engine.settings import Secret, Settings
 
@@ -180,6 +180,8 @@ def _parts(plain: dict[str, Any]) -> Parts:
         if field.name == "transform":
             entries = plain.get("transform", [])
             known["transform"] = tuple(_converted(TransformSpec, entry) for entry in entries)
+        elif field.name == "memory":
+            known["memory"] = plain.get("memory", DEFAULT_MEMORY)
         elif (made := _converted(field.type, plain.get(field.name, {}))) is not None:
             known[field.name] = made
     return Parts(**known)

@@ -14,6 +14,8 @@ from msgspec import Meta
 
 from engine.settings import Bytes, Fraction, Seconds
 
+DEFAULT_MEMORY = 256 * 1024 * 1024
+
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A TOML table: unknown keys are errors."""
@@ -160,7 +162,7 @@ class PipelineSpec(_Table, frozen=True):
     source: SourceSpec
     job: JobSpec
     sink: SinkSpec
-    memory: Annotated[Bytes, Meta(description="Budget of the process.", ge=64 * 1024 * 1024)] = 256 * 1024 * 1024
+    memory: Annotated[Bytes, Meta(description="Budget of the process.", ge=64 * 1024 * 1024)] = DEFAULT_MEMORY
     transform: tuple[TransformSpec, ...] = ()
     results: ResultsSpec = ResultsSpec()
     dead_letters: DeadLettersSpec = DeadLettersSpec()
