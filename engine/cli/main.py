@@ -74,7 +74,7 @@ class Verbs(click.Group):
     def _outcome(self, words: list[str], prog_name: str, extra: dict[str, Any]) -> int:
         is_debug = "--debug" in words or os.environ.get("ENGINE_DEBUG", "0") not in ("", "0")
         try:
-            with self.make_context(prog_name, words, **extra) as context:
+            with self.make_context(prog_name, list(words), **extra) as context:
                 answer = self.invoke(context)
             sys.stdout.flush()
             return answer if isinstance(answer, int) else 0
@@ -101,7 +101,7 @@ def _pairs(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dic
     return dict(read_pair(text) for text in texts)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("engine", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", prog_name="engine")
 @click.option("-c", "--config", metavar="FILE", help="Settings file.  [default: ./config.toml if there is one]")
 @click.option(

@@ -21,7 +21,7 @@ from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.live import LiveView
 from engine.cli.output import emit, emit_json, tell
 from engine.cli.summary import report_fields, report_lines
-from engine.errors import EngineError, Exit
+from engine.errors import EngineError, Exit, RunFailed
 from engine.pipeline.spec import PipelineSpec
 from engine.runtime.drain import StopFlag
 from engine.runtime.report import Report
@@ -123,7 +123,7 @@ async def _supervised(
     from engine.assembly import RunOrder, run_pipeline
 
     stop = StopFlag()
-    restore = _listen(stop, view)
+    restore = listen(stop, view)
     if view:
         view.start()
     try:
@@ -135,7 +135,7 @@ async def _supervised(
         restore()
 
 
-def _listen(stop: StopFlag, view: LiveView | None) -> Callable[[], None]:
+def listen(stop: StopFlag, view: LiveView | None) -> Callable[[], None]:
     """Turn SIGINT and SIGTERM into the flag, then into a cancellation; answers what undoes it."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -176,10 +176,13 @@ def on_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
 def _end_json(
     options: RunOptions, spec: PipelineSpec, *, outcome: str, code: int, error: EngineError | None = None
 ) -> None:
-    """The JSON line of a run that ended without a report: the ledger has the counts, we do not."""
+    """The JSON line of a run that failed: with its counts where the runtime could still tell them."""
     if not options.as_json:
         return
-    fields: dict[str, Any] = {"run_id": None, "pipeline": spec.name, "outcome": outcome, "exit_code": code}
+    fields: dict[str, Any] = {"run_id": None, "pipeline": spec.name}
+    if isinstance(error, RunFailed) and isinstance(error.report, Report):
+        fields = report_fields(error.report)
+    fields |= {"outcome": outcome, "exit_code": code}
     if error:
         fields["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
     emit_json(fields)

@@ -139,6 +139,26 @@ BAD_ROWS = [
 ]
 
 
+def test_reading_by_columns_and_by_rows_agree(source, here):
+    """A file without a quote is read column by column, one with a quote row by row, to the same values."""
+    fields = {"n": "int", "f": "float", "m": "int | None", "gone": "str | None"}
+    rows = "".join(f"k{n},{n},{n}.5,{n if n % 2 else ''}\n" for n in range(20))
+    (here / "in.csv").write_text("id,n,f,m\n" + rows)
+    (by_columns,) = source("csv", fields=fields, want_values=True).read({})
+    (here / "in.csv").write_text("id,n,f,m\n" + rows + '"k20",20,20.5,\n')
+    (by_rows,) = source("csv", fields=fields, want_values=True).read({})
+
+    assert by_columns.bad == by_rows.bad == []
+    assert by_columns.values[3] == {"id": "k3", "n": 3, "f": 3.5, "m": 3, "gone": None}
+    assert by_columns.values == by_rows.values[:-1]
+    assert by_columns.raws == by_rows.raws[:-1]
+    assert by_columns.keys == by_rows.keys[:-1]
+    for index in range(20):
+        assert by_columns.lines[index] == by_rows.lines[index]
+        assert by_columns.ends[index] == by_rows.ends[index]
+        assert by_columns.line_after(index) == by_rows.line_after(index)
+
+
 @pytest.mark.parametrize(("row", "code", "lines"), BAD_ROWS, ids=[str(row[:12]) for row, _, _ in BAD_ROWS])
 def test_one_bad_row_spoils_nothing_else(source, here, row, code, lines):
     """The bad row alone goes, with its place and its bytes; its neighbours are read."""

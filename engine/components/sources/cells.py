@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.codec import payload
@@ -19,6 +19,8 @@ from engine.errors import RecordError
 # Python's own int() and float() also take "1_000", " 1", "inf" and digits of other scripts.
 _INT = re.compile(r"[+-]?[0-9]{1,4000}")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_INTS = re.compile(r"(?:[+-]?[0-9]{1,4000}\n)*+")
+_FLOATS = re.compile(r"(?:[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\n)*+")
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -31,6 +33,29 @@ def cell_reader(kind: FieldType) -> Callable[[str], Any]:
     if not kind.nullable:
         return read
     return lambda text: read(text) if text else None
+
+
+def column_reader(kind: FieldType) -> Callable[[Sequence[str]], Sequence[Any]]:
+    """Like `cell_reader`, for the cells of a column at once; no cell may hold a line end."""
+    if kind.word in ("int", "float") and not kind.nullable:
+        return _ints if kind.word == "int" else _floats
+    read = cell_reader(kind)
+    return lambda texts: [read(text) for text in texts]
+
+
+def _ints(texts: Sequence[str]) -> list[int]:
+    if not _INTS.fullmatch("\n".join((*texts, ""))):
+        raise ValueError("a cell is no whole number")
+    return list(map(int, texts))
+
+
+def _floats(texts: Sequence[str]) -> list[float]:
+    if not _FLOATS.fullmatch("\n".join((*texts, ""))):
+        raise ValueError("a cell is no number")
+    numbers = list(map(float, texts))
+    if math.inf in numbers or -math.inf in numbers:
+        raise ValueError("a number is too large")
+    return numbers
 
 
 def _int(text: str) -> int:

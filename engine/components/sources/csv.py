@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 import msgspec
 
 from engine.codec import payload
-from engine.codec.fields import parse_fields
+from engine.codec.fields import FieldType, parse_fields
 from engine.codec.lines import Lines, LineSplitter
-from engine.components.sources.cells import cell_reader
+from engine.components.sources.cells import cell_reader, column_reader
 from engine.components.sources.files import FileSource, too_long
 from engine.components.sources.streams import InputStream
 from engine.errors import InputError
@@ -24,6 +24,7 @@ from engine.pipeline.spec import SourceSpec
 from engine.record import BadRecord, Batch
 
 _HEADER_PEEK = 64 * 1024
+_TEXT = FieldType("str")
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -126,6 +127,8 @@ class CsvSource(FileSource):
 
     def _batch(self, name: str, lines: Lines, *, is_all: bool) -> tuple[Batch | None, Lines | None]:
         """A batch of the rows that are complete, and the lines of the one that is not."""
+        if (batch := self._whole(name, lines)) is not None:
+            return batch, None
         values: list[dict[str, Any]] = []
         keys: list[str] = []
         rows: list[_Row] = []
@@ -164,6 +167,44 @@ class CsvSource(FileSource):
             after=[lines.line + row.stop for row in rows],
         )
         return batch, _after(lines, stop)
+
+    def _whole(self, name: str, lines: Lines) -> Batch | None:
+        """The batch, if every line is a good row by itself: whole columns are read at once."""
+        is_header = lines.start == 0 and not self.spec.header
+        texts = lines.texts[is_header:]
+        if lines.cut or not texts or any(b'"' in text for text in lines.texts):
+            return None
+        try:
+            rows = list(csv.reader(_decoded(texts, is_strict=True)[0], delimiter=self.spec.delimiter, strict=True))
+            if set(map(len, rows)) != {len(self._columns)}:
+                return None
+            columns: dict[str, Any] = dict(zip(self._columns, zip(*rows, strict=True), strict=True))
+            keys = columns[self.spec.key]
+            for _, field, _ in self._readers:
+                columns[field] = column_reader(self._kinds[field])(columns[field])
+        except (csv.Error, ValueError):
+            return None
+        if "" in keys:
+            return None
+        if self._kinds.get(self.spec.key, _TEXT).word == "int":
+            keys = map(str, columns[self.spec.key])
+        columns |= {field: repeat(None, len(rows)) for field in self._absent}
+        # All columns are of one length, as all rows were.
+        values = [dict(zip(columns, row, strict=False)) for row in zip(*columns.values(), strict=True)]
+        return Batch(
+            input=name,
+            start=lines.start,
+            end=lines.end,
+            line=lines.line,
+            next_line=lines.next_line,
+            raws=payload.encode_lines(values).split(b"\n")[:-1],
+            ends=lines.ends[is_header:],
+            lines=range(lines.line + is_header, lines.next_line),
+            keys=list(keys),
+            values=values if self.want_values else None,
+            bad=[],
+            gone=[],
+        )
 
     def _take(self, row: _Row, keys: list[str], values: list[dict[str, Any]]) -> bool:
         """Turn cells into a value and its key; if they do not fit, write into the row why."""
@@ -223,17 +264,19 @@ class CsvSource(FileSource):
                     yield _Row(start + first, start + last, [], "record.csv", "a quote is never closed")
                 else:
                     return
-                first = last
+                first = max(last, first + 1)
 
 
-def _decoded(texts: list[bytes]) -> tuple[list[str], bool]:
-    """Lines as text with their LF; what is not UTF-8 is kept recognisable."""
+def _decoded(texts: list[bytes], *, is_strict: bool = False) -> tuple[list[str], bool]:
+    """Lines as text with their LF, and whether they are UTF-8; what is not is kept recognisable."""
     if not texts:
         return [], True
     body = b"\n".join(texts)
     try:
         text, is_clean = body.decode(), True
     except UnicodeDecodeError:
+        if is_strict:
+            raise
         text, is_clean = body.decode(errors="surrogateescape"), False
     return [f"{line}\n" for line in text.split("\n")], is_clean
 
