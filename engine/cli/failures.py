@@ -100,8 +100,11 @@ def _plain(error: EngineError, paint: Paint) -> str:
 
 
 def _run(error: RunFailed, paint: Paint) -> str:
+    distinct = list({str(cause): cause for cause in error.causes}.values())
+    if len(distinct) == 1:
+        return _plain(distinct[0], paint)
     lines = [_head(error.code, error.message, paint)]
-    for cause in error.causes:
+    for cause in distinct:
         lines += ["  " + line for line in _plain(cause, paint).split("\n")]
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from engine.codec.payload import decoder
-from engine.errors import BrokenAnswer, Unbalanced
+from engine.errors import BrokenAnswer, PartialFailure, Unbalanced
 from engine.jobs.records import Ended
 
 _REASON_MAX = 500
@@ -73,15 +73,15 @@ class Interpreter:
         self.keys.extend([_key_text(head.key) for head in heads])
         if self._reading.status is None:
             self.statuses["present"] += len(heads)
-            return Taken(self._encode(rows, text), len(rows), [])
+            return self._encoded(heads, rows, [])
         seen = Counter([head.status for head in heads])
         self.statuses.update(seen)
         if seen.keys() <= self._reading.accepted:
-            return Taken(self._encode(rows, text), len(rows), [])
+            return self._encoded(heads, rows, [])
         good, ended = [], []
         for head, row in zip(heads, rows, strict=True):
             if head.status in self._reading.accepted:
-                good.append(row)
+                good.append((head, row))
             elif head.status in self._reading.rejected:
                 reason = _reason(head)
                 ended.append(Ended(_key_text(head.key), "rejected", "result", f"platform.{head.status}", reason))
@@ -90,14 +90,28 @@ class Interpreter:
                     f"row {_key_text(head.key)!r} has status {head.status!r}, which is in no bucket",
                     hint="list it under [results] accepted or rejected",
                 )
-        return Taken(self._encode(good, None) if good else b"", len(good), ended)
+        return self._encoded([head for head, _ in good], [row for _, row in good], ended)
 
-    def _encode(self, rows: list[Any], window: bytes | None) -> bytes:
+    def _encoded(self, heads: list[Any], rows: list[Any], ended: list[Ended]) -> Taken:
+        """The accepted rows of a window, encoded; a row the sink cannot hold is dead."""
+        try:
+            return Taken(self._encode(rows), len(rows), ended)
+        except PartialFailure as exc:
+            lost = [
+                Ended(_key_text(heads[index].key), "dead", "sink", "record.encode", reason[:_REASON_MAX])
+                for index, reason in exc.failures.items()
+            ]
+            kept = [row for index, row in enumerate(rows) if index not in exc.failures]
+            return Taken(self._encode(kept), len(kept), ended + lost)
+
+    def _encode(self, rows: list[Any]) -> bytes:
+        if not rows:
+            return b""
         if self._reading.row is not None:
             return self._reading.encode(rows)
         # Rows pass as the bytes they came in, unless a line break inside one would tear an NDJSON line.
         if self._reading.takes_raw and not any(b"\n" in bytes(row) for row in rows):
-            return b"\n".join([bytes(row) for row in rows]) + b"\n" if rows else b""
+            return b"\n".join([bytes(row) for row in rows]) + b"\n"
         return self._reading.encode([_plain.decode(row) for row in rows])
 
     def _one_by_one(self, text: bytes) -> Taken:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from engine.errors import BrokenAnswer, Unbalanced
+from engine.errors import BrokenAnswer, PartialFailure, Unbalanced
 from engine.jobs.interpret import Interpreter, Reading, difference, disagreement
 
 
@@ -107,3 +107,18 @@ def test_a_difference_names_the_first_row_on_each_side() -> None:
     assert "'b'" in said
     assert "1 too many" in said
     assert "'a'" in said
+
+
+def test_a_row_the_sink_cannot_hold_is_dead_and_the_others_count() -> None:
+    """A value that no column of the sink can take costs its row, with the sink's reason."""
+
+    def encode(rows: list[dict[str, object]]) -> bytes:
+        if bad := {n: "too large" for n, row in enumerate(rows) if row["id"] == "b"}:
+            raise PartialFailure("no", failures=bad)
+        return b"".join(msgspec.json.encode(row["id"]) for row in rows)
+
+    taken = Interpreter(_reading(encode=encode, takes_raw=False), rows_max=9).window(
+        b'[{"id":"a","status":"ok"},{"id":"b","status":"ok"},{"id":"c","status":"ok"}]'
+    )
+    assert (taken.chunk, taken.accepted) == (b'"a""c"', 2)
+    assert [(row.key, row.stage, row.reason) for row in taken.ended] == [("b", "sink", "too large")]
