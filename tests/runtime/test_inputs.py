@@ -88,7 +88,8 @@ async def test_enrichment_and_export_account_for_every_row(rig: Rig) -> None:
         ("intelligence.enrich.bulk", "profile_id", ""),
         ("export.bulk", "id", 'format = "jsonl"'),
     ):
-        rig.text = rig.text.split("[job]")[0].replace('"rig"', f'"{kind[:6].strip(".")}"') + (
+        head = re.sub(r'name += "\w+"', f'name = "{match}"', rig.text.split("[job]")[0], count=1)
+        rig.text = head + (
             f'[job]\nkind = "{kind}"\nbatch = {{ rows = 10 }}\n[job.payload]\n{extra}\n'
             f'[sink]\ntype = "ndjson"\npath = "{rig.directory}/{kind}"\n'
         )
