@@ -331,6 +331,13 @@ class LedgerBusy(StateError):
     code = "state.busy"
 
 
+class NothingSuch(StateError):
+    """There is no run, job or ledger of the name that was asked for."""
+
+    code = "state.unknown"
+    exit_code = Exit.USAGE
+
+
 class LedgerBroken(StateError):
     """The ledger file cannot be used: damaged, of another version, or of another pipeline."""
 

@@ -10,7 +10,7 @@ from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.ledgers import glances, table, time_text
 from engine.cli.output import emit, emit_json
 from engine.codec.payload import to_wire
-from engine.errors import StateError
+from engine.errors import NothingSuch
 from engine.store.rows import JobRow
 
 _STATES = ("open", "planned", "submitting", "submitted", "succeeded", "failed", "cancelled", "committed", "dead")
@@ -58,7 +58,7 @@ def show_job(invocation: Invocation, name: str, is_json: bool) -> int:  # noqa: 
     """Show jobs by sequence number, remote id, idempotency key or trace id.
 
     Raises:
-        StateError: no job is called so.
+        NothingSuch: no job is called so.
     """
     count = 0
     for glance in glances(invocation, None):
@@ -70,7 +70,7 @@ def show_job(invocation: Invocation, name: str, is_json: bool) -> int:  # noqa: 
             else:
                 _print(document)
     if not count:
-        raise StateError(f"no ledger holds a job {name!r}", hint="engine jobs ls")
+        raise NothingSuch(f"no ledger holds a job {name!r}", hint="engine jobs ls")
     return 0
 
 
