@@ -114,7 +114,7 @@ class MissingExtra(ConfigError):
     def __init__(self, *, need: str, extra: str) -> None:
         super().__init__(
             f"{need} needs the extra `{extra}`, which is not installed",
-            hint=f'pip install "engine[{extra}]"',
+            hint=f'in the checkout: pip install -e ".[{extra}]"   or: uv sync --extra {extra}',
             extra=extra,
         )
 

@@ -55,11 +55,7 @@ def list_jobs(
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per job.")
 @pass_invocation
 def show_job(invocation: Invocation, name: str, is_json: bool) -> int:  # noqa: FBT001
-    """Show jobs by sequence number, remote id, idempotency key or trace id.
-
-    Raises:
-        NothingSuch: no job is called so.
-    """
+    """Show jobs by sequence number, remote id, idempotency key or trace id."""
     count = 0
     for glance in glances(invocation, None):
         for job in glance.jobs(limit=20, name=name):

@@ -8,7 +8,7 @@ import click
 
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.ledgers import glances, table, time_text
-from engine.cli.output import emit, emit_json
+from engine.cli.output import emit, emit_json, plural
 from engine.codec.payload import to_wire
 from engine.errors import NothingSuch
 from engine.store.reading import RunLine
@@ -53,11 +53,7 @@ def list_runs(invocation: Invocation, pipeline: str | None, limit: int, is_json:
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @pass_invocation
 def show_run(invocation: Invocation, name: str, is_json: bool) -> int:  # noqa: FBT001
-    """Show one run: NAME is its id, the beginning of its id, or a pipeline, whose newest run is shown.
-
-    Raises:
-        NothingSuch: no run, or more than one, is called so.
-    """
+    """Show one run: NAME is its id, the beginning of its id, or a pipeline, whose newest run is shown."""
     found: list[tuple[RunLine, list[dict[str, Any]]]] = []
     for glance in glances(invocation, None):
         lines = glance.runs(limit=1) if glance.pipeline == name else glance.runs(limit=2, run_id=name)
@@ -77,7 +73,7 @@ def show_run(invocation: Invocation, name: str, is_json: bool) -> int:  # noqa: 
         f"  {line.read} rows read = {line.accepted} accepted + {line.rejected} rejected + {line.dead} dead"
         f" + {line.filtered} filtered + {line.open} open"
     )
-    emit(f"  {line.jobs} jobs   {line.parts} parts")
+    emit(f"  {plural(line.jobs, 'job')}   {plural(line.parts, 'part')}")
     for letter in letters:
         where = f"{letter['input']} line {letter['line']}" + (f", {letter['key']}" if letter["key"] else "")
         emit(f"  {letter['bucket']}: {where}: {letter['reason']} [{letter['code']}]")

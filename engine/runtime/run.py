@@ -14,6 +14,7 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from engine.client.client import Client
+from engine.contract.exchange import Trace
 from engine.contract.jobs import RemoteJob, error_of
 from engine.errors import BrokenAnswer, CapExceeded, EngineError, Missing, RecordError, Rejected, RunFailed, Unbalanced
 from engine.events import ResultFetched, Waited
@@ -128,9 +129,17 @@ class Run:
                 case lifecycle.SUCCEEDED:
                     self._results.put_now(job)
                 case lifecycle.FAILED | lifecycle.CANCELLED:
-                    await self._failed(job, None)
+                    await self._failed(job, await self._look_again(job))
                 case _:
                     await self._stages.ready.put(Ready(job, None), 0)
+
+    async def _look_again(self, job: JobRow) -> RemoteJob | None:
+        """What the platform says of a job that was found failed; only it knows whether another attempt may help."""
+        trace = Trace(job.trace_id, job.span_id)
+        try:
+            return (await self._stages.client.jobs.get(job.remote_id or "", trace=trace)).answer
+        except Missing:
+            return None
 
     async def _plan(self, ready: Ready) -> None:
         self._unfinished += 1

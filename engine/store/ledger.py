@@ -123,6 +123,15 @@ class Ledger:
 
     # What is there ---------------------------------------------------------------------------
 
+    def platform(self) -> str | None:
+        """The platform the newest run spoke to; None before the first."""
+        rows = self._db.rows("SELECT value FROM meta WHERE name='platform'")
+        return str(rows[0][0]) if rows else None
+
+    def put_platform(self, platform: str) -> asyncio.Future[None]:
+        """Remember the platform whose jobs this ledger holds from now on."""
+        return self._db.write([(_insert("meta", ("name", "value"), or_replace=True), [("platform", platform)])])
+
     def last_run(self, *, epoch: int | None = None, is_done: bool = False) -> RunRow | None:
         """The newest run; of one epoch, or only among those that are done, where asked."""
         rows = self._db.rows(
