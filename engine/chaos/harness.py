@@ -129,6 +129,7 @@ class Harness:
         self._skip_what_cannot_be()
         wishes = Wishes(
             seed=order.seed,
+            kinds=tuple(pipeline.spec.job.kind for pipeline in order.pipelines),
             seconds=tuple(undisturbed.seconds),
             mischief=tuple(m for m in order.mischief if m.name not in self.tally.skipped),
             kills_per_stage=order.kills_per_stage,

@@ -97,7 +97,7 @@ ALL: tuple[Mischief, ...] = (
     Mischief(
         name="signed URLs that are over",
         faults=("F29",),
-        rules=({"at": "result.url", "ttl": 0, "every": 2},),
+        rules=({"at": "result.url", "ttl": 0, "probability": 0.35},),
     ),
     Mischief(
         name="tokens of one second",

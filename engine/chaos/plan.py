@@ -57,19 +57,24 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the chain. `overrides` hold for all its pipelines; `seed` is the emulator's."""
+    """One run of the chain. `overrides` hold for all its pipelines; `seed` is the emulator's.
+
+    `deadly_at` is the pipeline whose rows may die, where the mischief is deadly: the last of the round.
+    """
 
     number: int
     seed: int
     mischief: tuple[Mischief, ...]
     overrides: dict[str, str]
     stages: tuple[Stage, ...]
+    deadly_at: int | None = None
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What rounds are drawn from. `seconds` is how long each pipeline takes undisturbed, start and end included."""
+    """What rounds are drawn from, of each pipeline its job kind, and how long it takes undisturbed, start included."""
 
     seed: int
+    kinds: tuple[str, ...]
     seconds: tuple[float, ...]
     mischief: tuple[Mischief, ...]
     kills_per_stage: int = 5
@@ -112,16 +117,24 @@ def _clash(pair: Sequence[Mischief]) -> bool:
 def _mixed(wishes: Wishes, number: int, seed: int, rng: random.Random, mischief: tuple[Mischief, ...]) -> Round:
     count = len(wishes.seconds)
     # Rows that die in one pipeline are missing in the next: the chain ends with the one that is meant.
-    last = rng.randrange(count) if any(m.is_deadly for m in mischief) else count - 1
+    is_deadly = any(m.is_deadly for m in mischief)
+    last = wishes.kinds.index(rng.choice(wishes.kinds)) if is_deadly else count - 1
     overrides = dict(_SMALL) if rng.random() < 0.6 else {}
     states = tuple(state for m in mischief for state in m.states)
     for m in mischief:
         overrides.update(m.overrides)
-    if not any(m.is_deadly for m in mischief):
-        stages = [_stage(wishes, at, rng, states) for at in range(count)]
-    else:
-        stages = [Stage(pipeline=at, kills=()) for at in range(last)] + [_stage(wishes, last, rng, states)]
-    return Round(number=number, seed=seed, mischief=mischief, overrides=overrides, stages=tuple(stages))
+    stages = tuple(
+        Stage(pipeline=at, kills=()) if is_deadly and at < last else _stage(wishes, at, rng, states)
+        for at in range(last + 1)
+    )
+    return Round(
+        number=number,
+        seed=seed,
+        mischief=mischief,
+        overrides=overrides,
+        stages=stages,
+        deadly_at=last if is_deadly else None,
+    )
 
 
 def _stage(wishes: Wishes, at: int, rng: random.Random, states: tuple[str, ...]) -> Stage:

@@ -65,16 +65,16 @@ class Platform:
 
 @contextlib.asynccontextmanager
 async def platform(
-    scratch: Scratch, mischief: Sequence[Mischief], *, seed: int, latency_s: float
+    scratch: Scratch, mischief: Sequence[Mischief], *, seed: int, latency_s: float, deadly_kind: str | None = None
 ) -> AsyncIterator[Platform]:
-    """An emulator with this mischief, for as long as the block lasts.
+    """An emulator with this mischief, for as long as the block lasts; only jobs of `deadly_kind` are killed for good.
 
     Raises:
         StateError: it did not start.
     """
     scratch.platform.mkdir(parents=True, exist_ok=True)
     script = scratch.platform / "faults.toml"
-    rules = [rule for m in mischief for rule in m.rules]
+    rules = [{**rule, "kind": deadly_kind} if m.is_deadly else rule for m in mischief for rule in m.rules]
     script.write_text("".join(_table(rule) for rule in rules), encoding="utf-8")
     arguments = ["--seed", str(seed), "--latency", f"{latency_s}s", "--faults", str(script)]
     child = await Child.start(scratch.platform, arguments=arguments)
