@@ -23,7 +23,7 @@ from engine.chaos.stage import Outcome, Setting, play
 from engine.chaos.tally import Tally
 from engine.chaos.victims import platform
 from engine.contract.kinds import KINDS
-from engine.errors import StateError
+from engine.errors import EngineError, StateError
 
 # Rounds whose kills all came too late make no progress; so many in a row mean that none ever will.
 _IDLE_ROUNDS = 20
@@ -109,7 +109,7 @@ class Harness:
 
     async def _calm_round(self, name: str) -> tuple[list[Outcome], Scratch, list[float]]:
         order = self._order
-        scratch = Scratch(order.directory / f"undisturbed-{name}", order.pipelines, inputs=order.inputs)
+        scratch = Scratch.make(order.directory / f"undisturbed-{name}", order.pipelines, inputs=order.inputs)
         outcomes, seconds = [], []
         async with platform(scratch, (), seed=order.seed, latency_s=order.latency_s) as emulator:
             for position, pipeline in enumerate(order.pipelines):
@@ -135,9 +135,15 @@ class Harness:
             kills_per_stage=order.kills_per_stage,
         )
         source = rounds(wishes)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(order.parallel):
-                group.create_task(self._play_on(source, undisturbed))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(order.parallel):
+                    group.create_task(self._play_on(source, undisturbed))
+        except BaseExceptionGroup as failures:
+            ours = [failure for failure in _leaves(failures) if isinstance(failure, EngineError)]
+            if not ours:
+                raise
+            raise ours[0] from failures
 
     def _skip_what_cannot_be(self) -> None:
         if not any(m.disk for m in self._order.mischief):
@@ -163,7 +169,7 @@ class Harness:
 
     async def _play(self, planned: Round, undisturbed: Undisturbed) -> None:
         order = self._order
-        scratch = Scratch(order.directory / f"round-{planned.number:04}", order.pipelines, inputs=order.inputs)
+        scratch = Scratch.make(order.directory / f"round-{planned.number:04}", order.pipelines, inputs=order.inputs)
         with contextlib.ExitStack() as stack:
             disks = [stack.enter_context(self._disk(scratch, m, undisturbed)) for m in planned.mischief if m.disk]
             async with platform(scratch, planned.mischief, seed=planned.seed, latency_s=order.latency_s) as emulator:
@@ -205,6 +211,11 @@ class Harness:
         names = " + ".join(m.name for m in planned.mischief) or "kills only"
         verdict = "ok" if not texts else f"NOT OK: {'; '.join(texts)}"
         return f"round {planned.number} (seed {planned.seed}, {names}): {self.tally.kills} kills so far, {verdict}"
+
+
+def _leaves(failures: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for failure in failures.exceptions:
+        yield from _leaves(failure) if isinstance(failure, BaseExceptionGroup) else (failure,)
 
 
 def _rows_of(scratch: Scratch, pipeline: Pipeline) -> list[Row]:

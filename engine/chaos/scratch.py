@@ -66,17 +66,22 @@ def check(pipelines: Sequence[Pipeline]) -> None:
 class Scratch:
     """One round's directory."""
 
-    def __init__(self, root: Path, pipelines: Sequence[Pipeline], *, inputs: Path) -> None:
-        """Make it, and link the inputs that lie under `inputs`, unless an earlier pipeline writes them."""
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self.root.mkdir(parents=True)
+
+    @classmethod
+    def make(cls, root: Path, pipelines: Sequence[Pipeline], *, inputs: Path) -> Scratch:
+        """Make one, and link the inputs that lie under `inputs`, unless a pipeline of the chain writes them."""
+        scratch = cls(root)
+        root.mkdir(parents=True)
         sinks = [Path(pipeline.spec.sink.path) for pipeline in pipelines]
         for pipeline in pipelines:
             for pattern in pipeline.spec.source.paths:
                 fixed = _fixed_part(Path(pattern))
                 is_ours = any(fixed.is_relative_to(sink) or sink.is_relative_to(fixed) for sink in sinks)
                 if not fixed.is_absolute() and not is_ours:
-                    self._link(fixed, inputs)
+                    scratch._link(fixed, inputs)
+        return scratch
 
     @property
     def state(self) -> Path:
