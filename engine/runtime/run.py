@@ -35,7 +35,8 @@ from engine.runtime.spill import Spill
 from engine.runtime.tools import Tools
 from engine.store.rows import JobRow, RunRow
 
-_FETCH_TRIES = 3
+# With a pause after each that doubles from 0.1 s: a bad minute of the network must not cost a job its rows.
+_FETCH_TRIES = 8
 _ALIVE_EVERY_S = 2.0
 
 
@@ -206,6 +207,7 @@ class Run:
                 self.unbalanced.append(exc)  # The job stays as it is, so the next run fetches it again.
             except (BrokenAnswer, CapExceeded, RecordError, Missing) as exc:
                 if tries < _FETCH_TRIES and isinstance(exc, BrokenAnswer):
+                    await self._stages.tools.clock.sleep(0.05 * 2**tries)
                     continue
                 await self._stages.endings.gave_up(job, stage="result", error=exc)
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,14 @@ def job_from(row: Sequence[Any]) -> JobRow:
     return JobRow(**members)
 
 
+def _places(statements: Iterable[Statement]) -> Iterator[str]:
+    """The failpoints a transaction passes: `ledger:<state>` for each state that some job of it enters."""
+    columns = {_INSERT_JOB: _JOB_COLUMNS.index("state"), _MOVE_JOB: _MOVED.index("state")}
+    for sql, rows in statements:
+        if sql in columns:
+            yield from (f"ledger:{row[columns[sql]]}" for row in rows)
+
+
 class Ledger:
     """Opened by one process at a time; see `StateLock`.
 
@@ -90,7 +98,7 @@ class Ledger:
         try:
             path = directory / "ledger.sqlite"
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = Database(path, SCHEMA)
+            self._db = Database(path, SCHEMA, places=_places)
             self._check(pipeline)
         except BaseException:
             self._lock.release()

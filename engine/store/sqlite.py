@@ -10,14 +10,17 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine import failpoints
 from engine.errors import LedgerBroken, OutputError
 
 Statement = tuple[str, Sequence[Sequence[Any]]]
 _Ticket = tuple[list[Statement], "asyncio.Future[None]", asyncio.AbstractEventLoop]
+# What the statements of a transaction change, as names of failpoints; asked only while one is set.
+Places = Callable[[Iterable[Statement]], Iterable[str]]
 _GROUP_MAX = 4096
 
 
@@ -57,9 +60,10 @@ def _translate(exc: sqlite3.Error, path: Path) -> LedgerBroken | OutputError:
 class Database:
     """One SQLite file with a writer thread of its own."""
 
-    def __init__(self, path: Path, schema: str) -> None:
+    def __init__(self, path: Path, schema: str, *, places: Places | None = None) -> None:
         """Open or create; `schema` must be safe to run again."""
         self.path = path
+        self._places = places if failpoints.IS_ON else None
         self._db = connect(path)
         try:
             self._db.executescript(schema)
@@ -134,7 +138,7 @@ class Database:
             for statements, _, _ in group:
                 for sql, rows in statements:
                     self._db.executemany(sql, rows)
-            self._db.execute("COMMIT")
+            self._commit_group(group)
         except sqlite3.Error as exc:
             self._roll_back()
             failure = _translate(exc, self.path)
@@ -146,6 +150,17 @@ class Database:
         except RuntimeError:
             # The loop is gone: the process is ending, and nobody waits any more.
             return
+
+    def _commit_group(self, group: list[_Ticket]) -> None:
+        if self._places is None:
+            self._db.execute("COMMIT")
+            return
+        places = sorted(set(self._places(statement for statements, _, _ in group for statement in statements)))
+        for place in places:
+            failpoints.reach(place, failpoints.BEFORE)
+        self._db.execute("COMMIT")
+        for place in places:
+            failpoints.reach(place, failpoints.AFTER)
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:

@@ -144,7 +144,7 @@ async def test_a_stop_leaves_the_remote_jobs_and_the_next_run_fetches_them(rig: 
 async def test_a_stop_between_parts_commits_what_was_fetched(rig: Rig) -> None:
     """Stopped at the first committed part: later parts are added, none is written twice."""
     rig.replace('path   = "', 'rotate = { rows = 20 }\npath   = "')
-    await rig.emulate(latency_s=0.2)
+    await rig.emulate(latency_s=0.3, workers=2)
     rig.write(200)
     stop = StopFlag()
     first = await rig.run(stop=stop, observer=_StopAt(stop, PartCommitted, 1))
