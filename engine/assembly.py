@@ -42,6 +42,7 @@ from engine.record import Counts
 from engine.runtime.drain import StopFlag
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
+from engine.runtime.hearing import open_hearing
 from engine.runtime.landing import Landing
 from engine.runtime.planner import Planner
 from engine.runtime.reading import Reader
@@ -234,9 +235,14 @@ async def run_pipeline(
         opened = await session.open(fresh=order.fresh)
         if not await session.has_work(opened):
             return await session.nothing_new(opened)
-        async with open_platform(settings, observer=tee, clock=clock) as platform:
+        async with (
+            open_hearing(spec.callback, profile=settings.platform.profile, tools=tools, spec_path=spec_path) as hearing,
+            open_platform(settings, observer=tee, clock=clock) as platform,
+        ):
             await session.begin(opened, platform=platform.description)
             stages = _stages(spec, settings, opened, parts, platform)
+            if hearing is not None:
+                hearing.connect(stages, opened.run)
             return await _work(session, opened, stages, spec=spec, limit=order.limit)
     finally:
         ledger.close()

@@ -37,11 +37,43 @@ class Durations:
         return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
 
 
+class Reliance(msgspec.Struct):
+    """Whether polling may rely on callbacks, in monotonic seconds: not after `patience_s` without one."""
+
+    patience_s: float
+    heard_at: float
+    is_good: bool = True
+
+    def hear(self, now: float) -> None:
+        """One arrived, or there was nothing to hear."""
+        self.heard_at = now
+        self.is_good = True
+
+    def ends_at(self) -> float:
+        """When silence will have lasted too long."""
+        return self.heard_at + self.patience_s
+
+    def lose(self, now: float) -> bool:
+        """Whether it is too long just now; True once per silence."""
+        is_lost = self.is_good and now >= self.ends_at()
+        self.is_good = self.is_good and not is_lost
+        return is_lost
+
+
 class Schedule(msgspec.Struct):
     """The poll schedule of one pipeline's jobs."""
 
     spec: PollSpec
     learned: Durations
+
+    def relaxed_first_s(self) -> float:
+        """The same while callbacks arrive: after most jobs have ended, so that only lost callbacks are made up for."""
+        seen = self.learned.quantile(0.95)
+        return self.spec.max if seen is None else self.spec.first + 1.5 * seen
+
+    def relaxed_next_s(self, *, jitter: float) -> float:
+        """How long to wait after a relaxed poll that found the job still going."""
+        return max(self.spec.max, self.spec.first) * (0.75 + 0.25 * jitter)
 
     def first_s(self) -> float:
         """How long to wait before the first poll: about as long as half of the jobs need."""

@@ -16,6 +16,7 @@ from engine.codec.payload import decode, encode
 from engine.errors import LedgerBroken
 from engine.record import DeadLetter, Mark, Slice
 from engine.store.lock import StateLock
+from engine.store.notices import NOTICES_SCHEMA, Notices
 from engine.store.rows import Book, JobRow, PartRow, Planned, RunRow
 from engine.store.schema import SCHEMA, VERSION
 from engine.store.sqlite import Database, Statement
@@ -90,7 +91,8 @@ class Ledger:
         try:
             path = directory / "ledger.sqlite"
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = Database(path, SCHEMA)
+            self._db = Database(path, SCHEMA + NOTICES_SCHEMA)
+            self.notices = Notices(self._db)
             self._check(pipeline)
         except BaseException:
             self._lock.release()
@@ -118,6 +120,7 @@ class Ledger:
 
     def close(self) -> None:
         """Finish queued writes, close, unlock."""
+        self.notices.release()
         self._db.close()
         self._lock.release()
 
