@@ -239,7 +239,8 @@ async def run_pipeline(
             open_hearing(spec.callback, profile=settings.platform.profile, tools=tools, spec_path=spec_path) as hearing,
             open_platform(settings, observer=tee, clock=clock) as platform,
         ):
-            await session.begin(opened, platform=platform.description)
+            told = f"; callbacks to {hearing.url}" if hearing is not None else ""
+            await session.begin(opened, platform=platform.description + told)
             stages = _stages(spec, settings, opened, parts, platform)
             if hearing is not None:
                 hearing.connect(stages, opened.run)

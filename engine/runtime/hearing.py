@@ -25,11 +25,12 @@ _EMULATOR_SECRET = "emulator-callback-secret"
 
 
 class Hearing:
-    """A receiver that listens for one run."""
+    """A receiver that listens for one run; `url` is what the platform is told to call."""
 
     def __init__(self, callback: CallbackSpec, receiver: Receiver) -> None:
         self._callback = callback
         self._receiver = receiver
+        self.url = callback.public_url or receiver.url
 
     def connect(self, stages: Stages, run: RunRow) -> None:
         """From now on jobs are submitted with the callback URL, and callbacks reach the watcher.
@@ -46,7 +47,7 @@ class Hearing:
             tell(notice)
         self._receiver.tell = tell
         self._receiver.trace = Trace(run.trace_id, run.span_id)
-        stages.submitter.callback_url = self._callback.public_url or self._receiver.url
+        stages.submitter.callback_url = self.url
 
 
 @asynccontextmanager

@@ -120,7 +120,6 @@ class Ledger:
 
     def close(self) -> None:
         """Finish queued writes, close, unlock."""
-        self.notices.release()
         self._db.close()
         self._lock.release()
 

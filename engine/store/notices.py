@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from engine.contract.exchange import Trace
-from engine.store.sqlite import Database, Statement, connect
+from engine.store.sqlite import Database, Statement
 
 NOTICES_SCHEMA = """
 CREATE TABLE IF NOT EXISTS notices (
@@ -68,7 +67,6 @@ class Notices:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._reader: Any = None
         self._under_way: dict[tuple[str, str], asyncio.Future[None]] = {}
 
     @classmethod
@@ -106,23 +104,12 @@ class Notices:
         names = ("remote_id", "status", "kind", "trace_id", "body_sha256", "received_ns", "deliveries")
         return [Notice(**dict(zip(names, row, strict=True))) for row in self._db.rows(_STORED, (limit,))]
 
-    def release(self) -> None:
-        """Close what this object opened on the ledger's file; the ledger itself stays open."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-
     def close(self) -> None:
         """Finish queued writes and close a file of one's own."""
-        self.release()
         self._db.close()
 
     def _is_known(self, notice: Notice) -> bool:
-        # A connection that stays open: opening one for each callback would cost more than all the rest.
-        if self._reader is None:
-            self._reader = connect(self._db.path, read_only=True)
-        values = (notice.remote_id, notice.status, notice.delivery_id)
-        return bool(self._reader.execute(_IS_KNOWN, values).fetchone()[0])
+        return self._db.first(_IS_KNOWN, (notice.remote_id, notice.status, notice.delivery_id)) == (1,)
 
 
 def _statements(notice: Notice) -> list[Statement]:
