@@ -21,6 +21,7 @@ from engine.contract.exchange import Trace, new_span_id
 from engine.contract.jobs import Callback
 from engine.errors import BadSignature, ConfigError, EngineError, RecordError
 from engine.events import CallbackReceived, SpanEnded, Warned
+from engine.pipeline.callback import host_and_port
 from engine.ports import Clock, Observer
 from engine.settings import Secret
 from engine.store.notices import Notice, Notices
@@ -62,7 +63,7 @@ class Receiver:
     headers where it has them, at most five minutes from the time they sign. It is made durable in `keep`, a ledger's
     notices or the path of a file of its own, before it is answered with 204. `tell` is then called, on the loop,
     once for each job and status, however often it is sent; after a crash it may never be called for what was
-    stored, so ask `earlier()` first. TLS ends in front of it.
+    stored, so ask `earlier()` first. `door` is HOST:PORT, port 0 for any free one. TLS ends in front of it.
 
     A secret is used as its UTF-8 bytes (Q38); for `webhook-*` headers one that begins with `whsec_` is Base64.
     """
@@ -73,14 +74,14 @@ class Receiver:
         keep: Notices | Path,
         tell: Callable[[Notice], None] | None = None,
         *,
-        door: ReceiverDoor | None = None,
+        door: ReceiverDoor | str = "127.0.0.1:0",
         clock: Clock | None = None,
         observer: Observer | None = None,
     ) -> None:
         """Opens nothing yet.
 
         Raises:
-            ConfigError: there is no secret, or an empty or malformed one.
+            ConfigError: there is no secret, or an empty or malformed one; `door` is no HOST:PORT.
         """
         if not secrets or not all(secrets):
             raise ConfigError("a receiver needs its callback secret, and no empty one", hint="set [callback] secrets")
@@ -90,7 +91,7 @@ class Receiver:
             standard_key(secret)
         self._keep = keep
         self._notices = keep if isinstance(keep, Notices) else None
-        self._door = door or ReceiverDoor()
+        self._door = _door_at(door) if isinstance(door, str) else door
         self._clock = clock or SystemClock()
         self._observer = observer
         self._listener = Listener(
@@ -112,7 +113,11 @@ class Receiver:
         """
         if self._notices is None and isinstance(self._keep, Path):
             self._notices = Notices.open_alone(self._keep)
-        await self._listener.start()
+        try:
+            await self._listener.start()
+        except ConfigError:
+            await self.aclose()
+            raise
 
     async def aclose(self) -> None:
         """Stop listening and let what is being answered finish; a file of its own is closed."""
@@ -236,6 +241,14 @@ class Receiver:
     def _say(self, event: CallbackReceived | SpanEnded | Warned) -> None:
         if self._observer is not None:
             self._observer.notice(event)
+
+
+def _door_at(listen: str) -> ReceiverDoor:
+    try:
+        host, port = host_and_port(listen)
+    except ValueError:
+        raise ConfigError(f"{listen!r} is no HOST:PORT to listen on", hint='write "127.0.0.1:8443"') from None
+    return ReceiverDoor(host=host, port=port)
 
 
 def _received(verdict: str, notice: Notice, took_s: float) -> CallbackReceived:

@@ -10,12 +10,14 @@ from contextlib import closing
 import anyio
 import pytest
 
+import engine
 from engine.codec.canonical import canonical
 from engine.codec.payload import loads
 from engine.errors import ConfigError
 from engine.events import CallbackReceived, SpanEnded
 from engine.jobs.callback import Receiver
 from engine.settings import Secret
+from engine.store.notices import Notice
 from tests.jobs.conftest import BODY, JOB, SECRET, TRACE, Rung, signed, webhook
 
 pytestmark = pytest.mark.anyio
@@ -197,6 +199,20 @@ def test_a_receiver_without_a_good_secret_is_never_built(rung: Rung, secrets: tu
     """What could prove nothing is said before anything listens."""
     with pytest.raises(ConfigError):
         Receiver(secrets, rung.path)
+
+
+async def test_a_receiver_stands_on_its_own(rung: Rung) -> None:
+    """The public class alone: an address, a file, a function to call; what cannot be listened on is said at once."""
+    told: list[Notice] = []
+    async with engine.Receiver([SECRET], rung.path, told.append, door="localhost:0") as receiver:
+        rung.receiver = receiver
+        assert (await rung.call(signed())).status == 204
+        assert receiver.url.startswith("http://127.0.0.1:")
+        with pytest.raises(ConfigError, match="cannot listen"):
+            await Receiver([SECRET], rung.path, door=receiver.url.split("/")[2]).start()
+    assert [notice.remote_id for notice in told] == [JOB]
+    with pytest.raises(ConfigError, match="no HOST:PORT"):
+        Receiver([SECRET], rung.path, door="8443")
 
 
 async def test_t26_two_hundred_slow_connections_hold_nobody_up(rung: Rung) -> None:
