@@ -13,7 +13,7 @@ import msgspec
 from engine.pipeline.spec import PollSpec
 
 _SAMPLE = 128
-_ENOUGH = 5
+ENOUGH = 5
 
 
 class Durations:
@@ -30,9 +30,12 @@ class Durations:
         self._newest.append(seconds)
         insort(self._sorted, seconds)
 
+    def __len__(self) -> int:
+        return len(self._sorted)
+
     def quantile(self, share: float) -> float | None:
         """The duration that `share` of the jobs stay under; None until enough have been seen."""
-        if len(self._sorted) < _ENOUGH:
+        if len(self._sorted) < ENOUGH:
             return None
         return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
 
@@ -72,8 +75,8 @@ class Schedule(msgspec.Struct):
         return self.spec.max if seen is None else self.spec.first + 1.5 * seen
 
     def relaxed_next_s(self, *, jitter: float) -> float:
-        """How long to wait after a relaxed poll that found the job still going."""
-        return max(self.spec.max, self.spec.first) * (0.75 + 0.25 * jitter)
+        """How long to wait after a relaxed poll that found the job still going: about as long again."""
+        return min(self.spec.max, self.relaxed_first_s()) * (0.75 + 0.25 * jitter)
 
     def first_s(self) -> float:
         """How long to wait before the first poll: about as long as half of the jobs need."""

@@ -21,7 +21,7 @@ from engine.contract.jobs import FAILED, TERMINAL, RemoteJob
 from engine.errors import Missing
 from engine.events import JobSettled, Polled, Warned
 from engine.jobs.lanes import Lane
-from engine.jobs.schedule import Reliance, Schedule
+from engine.jobs.schedule import ENOUGH, Reliance, Schedule
 from engine.pipeline.spec import JobSpec
 from engine.ports import Clock, Observer
 from engine.store.rows import JobRow
@@ -224,6 +224,7 @@ class Watcher:
             if entry.is_told or not self._is_relaxed:
                 # A relaxed poll comes late by design: learning from it would put off the next ones even more.
                 self._schedule.learned.add(now - entry.since)
+                self._heed_first_lesson()
             self._observer.notice(JobSettled(remote.kind, remote.status, now - entry.since))
             return [(job, remote) for job in entry.jobs]
         entry.polls += 1
@@ -231,6 +232,15 @@ class Watcher:
         if entry.due > now:
             self._push(self._before_timeout(entry, now + self._next_s(entry, remote, now)), remote.id)
         return []
+
+    def _heed_first_lesson(self) -> None:
+        """Jobs that were put off as far as can be, because nothing was known, are put off as far as is wise."""
+        if not self._is_relaxed or len(self._schedule.learned) != ENOUGH:
+            return
+        wait_s = self._schedule.relaxed_first_s()
+        for remote_id, entry in self._watched.items():
+            if not entry.polls and entry.since + wait_s < entry.due < _NEVER:
+                self._push(entry.since + wait_s, remote_id)
 
     def _next_s(self, entry: _Watched, remote: RemoteJob, now: float) -> float:
         jitter = random.random()

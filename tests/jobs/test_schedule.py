@@ -18,10 +18,12 @@ def test_a_relaxed_schedule_waits_for_most_jobs_to_end() -> None:
     assert _schedule(*durations).relaxed_first_s() > 96.0 > _schedule(*durations).first_s()
 
 
-def test_a_relaxed_schedule_goes_on_at_the_longest_pause() -> None:
-    """Polling never stops: whatever callbacks say, the next look is at most the longest pause away."""
+def test_a_relaxed_schedule_never_stops() -> None:
+    """The next look is about as far away as the first was, and at most the longest pause."""
     pauses = [_schedule(5.0).relaxed_next_s(jitter=jitter) for jitter in (0.0, 0.5, 1.0)]
     assert pauses == [22.5, 26.25, 30.0]
+    assert _schedule(*[4.0] * 5).relaxed_next_s(jitter=1.0) == 8.0
+    assert _schedule(*[400.0] * 5).relaxed_next_s(jitter=1.0) == 30.0
 
 
 def test_silence_is_noticed_once_and_ends_with_the_next_callback() -> None:
