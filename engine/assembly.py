@@ -42,6 +42,7 @@ from engine.record import Counts
 from engine.runtime.drain import StopFlag
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
+from engine.runtime.hearing import open_hearing
 from engine.runtime.landing import Landing
 from engine.runtime.planner import Planner
 from engine.runtime.reading import Reader
@@ -244,9 +245,15 @@ async def run_pipeline(
         opened = await session.open(fresh=order.fresh)
         if not await session.has_work(opened):
             return await session.nothing_new(opened)
-        async with open_platform(settings, observer=tee, clock=clock) as platform:
-            await session.begin(opened, platform=platform.description)
+        async with (
+            open_hearing(spec.callback, profile=settings.platform.profile, tools=tools, spec_path=spec_path) as hearing,
+            open_platform(settings, observer=tee, clock=clock) as platform,
+        ):
+            told = f"; callbacks to {hearing.url}" if hearing is not None else ""
+            await session.begin(opened, platform=platform.description + told)
             stages = _stages(spec, settings, opened, parts, platform)
+            if hearing is not None:
+                hearing.connect(stages, opened.run)
             return await _work(session, opened, stages, spec=spec, limit=order.limit)
     finally:
         ledger.close()

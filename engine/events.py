@@ -65,6 +65,22 @@ class Polled(Event, frozen=True):
     by_page: bool
 
 
+class CallbackReceived(Event, frozen=True):
+    """A callback was answered: `news`, `duplicate`, `refused`, or `unsaved` (then it comes again).
+
+    `remote_id`, `status` and `delivery_id` are only told of callbacks whose signature was proven; `reason` is the code
+    of a refusal. `body_sha256` (hex) and the verdict are what a dispute about a delivery is settled with.
+    """
+
+    verdict: str
+    body_sha256: str
+    took_s: float
+    remote_id: str | None = None
+    status: str | None = None
+    delivery_id: str | None = None
+    reason: str | None = None
+
+
 class ResultFetched(Event, frozen=True):
     """A result was streamed and matched."""
 
@@ -149,6 +165,6 @@ class RunEnded(Event, frozen=True):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    RunStarted, BatchRead, JobsPlanned, JobSubmitted, JobSettled, Polled, ResultFetched, PartCommitted, JobGaveUp,
-    RequestDone, Waited, SpanEnded, Warned, RunEnded,
+    RunStarted, BatchRead, JobsPlanned, JobSubmitted, JobSettled, Polled, CallbackReceived, ResultFetched,
+    PartCommitted, JobGaveUp, RequestDone, Waited, SpanEnded, Warned, RunEnded,
 )  # fmt: skip

@@ -57,6 +57,8 @@ def _traffic(report: Report) -> str:
     if report.replays:
         jobs += f" ({grouped(report.replays)} create repeated, same job returned)"
     parts = [jobs, f"{grouped(report.requests)} requests", f"{report.polls_per_job:.1f} polls/job"]
+    if report.callbacks:
+        parts.insert(2, f"{grouped(report.callbacks)} callbacks")
     if report.peak_mib:
         parts.append(f"peak {report.peak_mib:.0f} MiB")
     return "   ".join(parts)

@@ -13,7 +13,7 @@ import msgspec
 from engine.pipeline.spec import PollSpec
 
 _SAMPLE = 128
-_ENOUGH = 5
+ENOUGH = 5
 
 
 class Durations:
@@ -30,11 +30,37 @@ class Durations:
         self._newest.append(seconds)
         insort(self._sorted, seconds)
 
+    def __len__(self) -> int:
+        return len(self._sorted)
+
     def quantile(self, share: float) -> float | None:
         """The duration that `share` of the jobs stay under; None until enough have been seen."""
-        if len(self._sorted) < _ENOUGH:
+        if len(self._sorted) < ENOUGH:
             return None
         return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
+
+
+class Reliance(msgspec.Struct):
+    """Whether polling may rely on callbacks, in monotonic seconds: not after `patience_s` without one."""
+
+    patience_s: float
+    heard_at: float
+    is_good: bool = True
+
+    def hear(self, now: float) -> None:
+        """One arrived, or there was nothing to hear."""
+        self.heard_at = now
+        self.is_good = True
+
+    def ends_at(self) -> float:
+        """When silence will have lasted too long."""
+        return self.heard_at + self.patience_s
+
+    def lose(self, now: float) -> bool:
+        """Whether it is too long just now; True once per silence."""
+        is_lost = self.is_good and now >= self.ends_at()
+        self.is_good = self.is_good and not is_lost
+        return is_lost
 
 
 class Schedule(msgspec.Struct):
@@ -42,6 +68,15 @@ class Schedule(msgspec.Struct):
 
     spec: PollSpec
     learned: Durations
+
+    def relaxed_first_s(self) -> float:
+        """The same while callbacks arrive: after most jobs have ended, so that only lost callbacks are made up for."""
+        seen = self.learned.quantile(0.95)
+        return self.spec.max if seen is None else self.spec.first + 1.5 * seen
+
+    def relaxed_next_s(self, *, jitter: float) -> float:
+        """How long to wait after a relaxed poll that found the job still going: about as long again."""
+        return min(self.spec.max, self.relaxed_first_s()) * (0.75 + 0.25 * jitter)
 
     def first_s(self) -> float:
         """How long to wait before the first poll: about as long as half of the jobs need."""

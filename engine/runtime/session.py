@@ -214,6 +214,7 @@ class Session:
             parts=book.parts,
             epoch=row.epoch,
             polls=tally.polls,
+            callbacks=tally.callbacks,
             replays=tally.replays,
             resumed=len(opened.jobs),
             peak_mib=round(peak_mib(), 1),

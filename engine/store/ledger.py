@@ -16,6 +16,7 @@ from engine.codec.payload import decode, encode
 from engine.errors import LedgerBroken
 from engine.record import DeadLetter, Mark, Slice
 from engine.store.lock import StateLock
+from engine.store.notices import NOTICES_SCHEMA, Notices
 from engine.store.rows import Book, JobRow, PartRow, Planned, RunRow
 from engine.store.schema import SCHEMA, VERSION
 from engine.store.sqlite import Database, Statement
@@ -98,7 +99,8 @@ class Ledger:
         try:
             path = directory / "ledger.sqlite"
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = Database(path, SCHEMA, places=_places)
+            self._db = Database(path, SCHEMA + NOTICES_SCHEMA, places=_places)
+            self.notices = Notices(self._db)
             self._check(pipeline)
         except BaseException:
             self._lock.release()
