@@ -38,6 +38,7 @@ from engine.store.rows import JobRow, RunRow
 # With a pause after each that doubles from 0.1 s: a bad minute of the network must not cost a job its rows.
 _FETCH_TRIES = 8
 _ALIVE_EVERY_S = 2.0
+_STOP_GRACE_S = 3.0
 
 
 class Stages(msgspec.Struct, kw_only=True):
@@ -75,6 +76,7 @@ class Run:
         self._is_read = False
         self._quiet = asyncio.Event()
         self._background: TaskGroup | None = None
+        self._fetchers: TaskGroup | None = None
         self.unbalanced: list[Unbalanced] = []
 
     async def run(self, jobs: Sequence[JobRow], marks: dict[str, Mark], *, limit: int | None) -> None:
@@ -100,6 +102,7 @@ class Run:
             for task in (self._watch, self._stages.landing.flush_by_age, self._show_life, self._heed_stop):
                 background.start_soon(task)
             async with anyio.create_task_group() as fetchers:
+                self._fetchers = fetchers
                 for _ in range(stages.fetch_workers):
                     fetchers.start_soon(self._fetch)
                 async with anyio.create_task_group() as creators:
@@ -252,6 +255,9 @@ class Run:
         await self._stages.tools.stop.wait()
         self._stages.slots.open()
         self._quiet.set()
+        if self._fetchers is not None:
+            # Results under way may finish; one that does not is fetched again by the next run.
+            self._fetchers.cancel_scope.deadline = anyio.current_time() + _STOP_GRACE_S
 
     async def _show_life(self) -> None:
         tools = self._stages.tools

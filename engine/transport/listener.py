@@ -342,6 +342,8 @@ async def _answer_cut(request: web.BaseRequest, outgoing: Outgoing, cut_after: i
         left -= min(left, len(piece))
         if not left:
             break
+    if left:
+        return answer  # It was shorter than that: there is nothing to cut.
     transport = request.transport
     for _ in range(1000):
         if transport is None or not transport.get_write_buffer_size():
