@@ -172,7 +172,14 @@ class Harness:
         scratch = Scratch.make(order.directory / f"round-{planned.number:04}", order.pipelines, inputs=order.inputs)
         with contextlib.ExitStack() as stack:
             disks = [stack.enter_context(self._disk(scratch, m, undisturbed)) for m in planned.mischief if m.disk]
-            async with platform(scratch, planned.mischief, seed=planned.seed, latency_s=order.latency_s) as emulator:
+            deadly = next((stage.pipeline for stage in planned.stages if stage.may_die), None)
+            async with platform(
+                scratch,
+                planned.mischief,
+                seed=planned.seed,
+                latency_s=order.latency_s,
+                deadly_kind=None if deadly is None else order.pipelines[deadly].spec.job.kind,
+            ) as emulator:
                 setting = Setting(
                     scratch=scratch,
                     platform=emulator,
