@@ -185,8 +185,11 @@ _raws = decoder(list[msgspec.Raw])
 
 
 def _check_text(text: bytes) -> None:
-    """Members that pass as they are, and those nobody asked for, are not looked into: a byte that went wrong on its way
-    would land in the sink, or make its row a dead letter, where reading the result again mends it."""
+    """Refuse a window with a byte that went wrong on its way.
+
+    Decoding does not look into members that pass as they are, or that nobody asked for: the byte would land in the
+    sink, or cost its row, where reading the result again mends it.
+    """
     if not text.isascii():
         try:
             text.decode()
