@@ -102,9 +102,10 @@ class Harness:
         self._tell(
             f"undisturbed: {', '.join(_said(p, r) for p, r in zip(self._order.pipelines, references, strict=True))}"
         )
-        size = sum(path.stat().st_size for path in self._order.directory.rglob("*") if path.is_file())
         return Undisturbed(
-            references=references, seconds=[min(both) for both in zip(*seconds, strict=True)], body_bytes=size
+            references=references,
+            seconds=[min(both) for both in zip(*seconds, strict=True)],
+            body_bytes=_size_of(scratch, self._order.pipelines),
         )
 
     async def _calm_round(self, name: str) -> tuple[list[Outcome], Scratch, list[float]]:
@@ -227,6 +228,12 @@ def _leaves(failures: BaseExceptionGroup[BaseException]) -> Iterator[BaseExcepti
 
 def _rows_of(scratch: Scratch, pipeline: Pipeline) -> list[Row]:
     return [row for part in parts_in(scratch.sink(pipeline)) for row in part.rows]
+
+
+def _size_of(scratch: Scratch, pipelines: Sequence[Pipeline]) -> int:
+    """Bytes a run leaves behind: ledgers and parts."""
+    places = [scratch.state, *(scratch.sink(pipeline) for pipeline in pipelines)]
+    return sum(path.stat().st_size for place in places for path in place.rglob("*") if path.is_file())
 
 
 def _said(pipeline: Pipeline, reference: Reference) -> str:
