@@ -82,7 +82,7 @@ class Harness:
     # Without chaos ---------------------------------------------------------------------------
 
     async def _undisturbed(self) -> Undisturbed:
-        rows, seconds = [], []
+        rows, seconds, sizes = [], [], []
         for turn in ("one", "two"):
             outcomes, scratch, took = await self._calm_round(turn)
             wrong = [finding.text for outcome in outcomes for finding in outcome.findings]
@@ -92,6 +92,7 @@ class Harness:
                 )
             rows.append([_rows_of(scratch, pipeline) for pipeline in self._order.pipelines])
             seconds.append(took)
+            sizes.append(_size_of(scratch, self._order.pipelines))
         references = []
         for pipeline, one, two in zip(self._order.pipelines, *rows, strict=True):
             match = pipeline.spec.results.match or KINDS[pipeline.spec.job.kind].match
@@ -102,9 +103,10 @@ class Harness:
         self._tell(
             f"undisturbed: {', '.join(_said(p, r) for p, r in zip(self._order.pipelines, references, strict=True))}"
         )
-        size = sum(path.stat().st_size for path in self._order.directory.rglob("*") if path.is_file())
         return Undisturbed(
-            references=references, seconds=[min(both) for both in zip(*seconds, strict=True)], body_bytes=size
+            references=references,
+            seconds=[min(both) for both in zip(*seconds, strict=True)],
+            body_bytes=max(sizes),
         )
 
     async def _calm_round(self, name: str) -> tuple[list[Outcome], Scratch, list[float]]:
@@ -172,7 +174,14 @@ class Harness:
         scratch = Scratch.make(order.directory / f"round-{planned.number:04}", order.pipelines, inputs=order.inputs)
         with contextlib.ExitStack() as stack:
             disks = [stack.enter_context(self._disk(scratch, m, undisturbed)) for m in planned.mischief if m.disk]
-            async with platform(scratch, planned.mischief, seed=planned.seed, latency_s=order.latency_s) as emulator:
+            deadly = next((stage.pipeline for stage in planned.stages if stage.may_die), None)
+            async with platform(
+                scratch,
+                planned.mischief,
+                seed=planned.seed,
+                latency_s=order.latency_s,
+                deadly_kind=None if deadly is None else order.pipelines[deadly].spec.job.kind,
+            ) as emulator:
                 setting = Setting(
                     scratch=scratch,
                     platform=emulator,
@@ -220,6 +229,12 @@ def _leaves(failures: BaseExceptionGroup[BaseException]) -> Iterator[BaseExcepti
 
 def _rows_of(scratch: Scratch, pipeline: Pipeline) -> list[Row]:
     return [row for part in parts_in(scratch.sink(pipeline)) for row in part.rows]
+
+
+def _size_of(scratch: Scratch, pipelines: Sequence[Pipeline]) -> int:
+    """Bytes a run leaves behind: ledgers and parts."""
+    places = [scratch.state, *(scratch.sink(pipeline) for pipeline in pipelines)]
+    return sum(path.stat().st_size for place in places for path in place.rglob("*") if path.is_file())
 
 
 def _said(pipeline: Pipeline, reference: Reference) -> str:

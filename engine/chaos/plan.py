@@ -50,24 +50,24 @@ Kill = Instant | Place
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """One pipeline of a round, by its position in the chain, and the kills it gets one after the other."""
+    """One pipeline of a round, by its position in the chain, and the kills it gets one after the other.
+
+    `may_die`: the round's mischief makes dead letters of some of its rows.
+    """
 
     pipeline: int
     kills: tuple[Kill, ...]
+    may_die: bool = False
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the chain. `overrides` hold for all its pipelines; `seed` is the emulator's.
-
-    `deadly_at` is the pipeline whose rows may die, where the mischief is deadly: the last of the round.
-    """
+    """One run of the chain. `overrides` hold for all its pipelines; `seed` is the emulator's."""
 
     number: int
     seed: int
     mischief: tuple[Mischief, ...]
     overrides: dict[str, str]
     stages: tuple[Stage, ...]
-    deadly_at: int | None = None
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,21 +123,12 @@ def _mixed(wishes: Wishes, number: int, seed: int, rng: random.Random, mischief:
     states = tuple(state for m in mischief for state in m.states)
     for m in mischief:
         overrides.update(m.overrides)
-    stages = tuple(
-        Stage(pipeline=at, kills=()) if is_deadly and at < last else _stage(wishes, at, rng, states)
-        for at in range(last + 1)
-    )
-    return Round(
-        number=number,
-        seed=seed,
-        mischief=mischief,
-        overrides=overrides,
-        stages=stages,
-        deadly_at=last if is_deadly else None,
-    )
+    kills = [() if is_deadly and at < last else _kills(wishes, at, rng, states) for at in range(last + 1)]
+    stages = tuple(Stage(pipeline=at, kills=drawn, may_die=is_deadly and at == last) for at, drawn in enumerate(kills))
+    return Round(number=number, seed=seed, mischief=mischief, overrides=overrides, stages=stages)
 
 
-def _stage(wishes: Wishes, at: int, rng: random.Random, states: tuple[str, ...]) -> Stage:
+def _kills(wishes: Wishes, at: int, rng: random.Random, states: tuple[str, ...]) -> tuple[Kill, ...]:
     kills: list[Kill] = []
     choices = _places(states)
     own = [f"ledger:{state}" for state in states]
@@ -150,12 +141,12 @@ def _stage(wishes: Wishes, at: int, rng: random.Random, states: tuple[str, ...])
             kills.append(Place(Failpoint(place, rng.choice((BEFORE, AFTER)), rng.randint(1, _LATEST_PASS))))
         else:
             kills.append(Instant(round(rng.uniform(0.15, 1.0) * wishes.seconds[at], 4)))
-    return Stage(pipeline=at, kills=tuple(kills))
+    return tuple(kills)
 
 
 def _places(states: Sequence[str]) -> list[str]:
     names = [*_LEDGER, *dict.fromkeys(states)]
-    return [*(f"ledger:{state}" for state in names), *_FILES[:3], "ledger:committed", *_FILES[3:]]
+    return [*(f"ledger:{state}" for state in names), *_FILES[:3], "ledger:committed", *_FILES[3:], "ledger:ended"]
 
 
 def _in_order(places: Sequence[str], n: int) -> Iterator[Place]:

@@ -43,11 +43,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     mischief: tuple[Mischief, ...] = ()
     disk: Disk | None = None
 
-    @property
-    def is_deadly(self) -> bool:
-        """Whether rows may end as dead letters."""
-        return any(m.is_deadly for m in self.mischief)
-
 
 async def play(pipeline: Pipeline, stage: Stage, setting: Setting, reference: Reference | None) -> Outcome:
     """Kill, resume, audit."""
@@ -70,7 +65,7 @@ async def play(pipeline: Pipeline, stage: Stage, setting: Setting, reference: Re
     if ended is None or ended.code:
         code, said = (ended.code, ended.err.strip()) if ended else (0, "")
         outcome.findings.append(Finding("unbalanced", 1, f"{pipeline.name} never ended with 0 (last: {code}) {said}"))
-    outcome.audited = audit_pipeline(pipeline, setting.scratch, reference, may_die=setting.is_deadly)
+    outcome.audited = audit_pipeline(pipeline, setting.scratch, reference, may_die=stage.may_die)
     outcome.findings += outcome.audited.findings
     return outcome
 

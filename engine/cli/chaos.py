@@ -98,7 +98,7 @@ def _fields(tally: Tally, seed: int) -> dict[str, Any]:
 def _lines(tally: Tally, seed: int) -> list[str]:
     rows = sorted(tally.lines.values(), key=lambda line: line.fault)
     width = max([len(line.fault) for line in rows] + [len("fault")])
-    lines = [f"{'fault':<{width}}  {'rows':<8}  {'injected':>8}  {'survived':>8}"]
+    lines = [f"{'fault':<{width}}  {'matrix':<8}  {'injected':>8}  {'survived':>8}"]
     lines += [
         f"{line.fault:<{width}}  {' '.join(line.faults):<8}  {line.injected:>8}  {line.survived:>8}" for line in rows
     ]

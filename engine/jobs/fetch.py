@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -19,13 +19,15 @@ from engine.codec.lines import Lines, LineSplitter
 from engine.codec.payload import decode
 from engine.contract.exchange import Trace
 from engine.contract.kinds import ExportFile, Kind
-from engine.errors import BrokenAnswer, CapExceeded, Unbalanced
+from engine.errors import BrokenAnswer, CapExceeded, RecordError, Unbalanced
 from engine.jobs.interpret import Interpreter, Reading, Taken, difference, disagreement
 from engine.jobs.key import digest_keys
 from engine.jobs.lease import Encoding, read_lease
 from engine.jobs.records import Ended, Recall
 from engine.ports import Clock
 from engine.store.rows import JobRow
+
+T = TypeVar("T")
 
 _MANIFEST_TRIES = 6
 _DOCUMENT_MAX = 16 * 1024 * 1024
@@ -103,7 +105,7 @@ class Fetcher:
         async for piece in self._body(job, self._lease(job), outcome):
             for window in splitter.feed(piece):
                 await _keep(interpreter.window(window), outcome, land)
-        tail = decode(splitter.finish(), _Tail, max_bytes=_DOCUMENT_MAX)
+        tail = _document(splitter.finish(), _Tail)
         if tail.summary is not None and (said := disagreement(tail.summary, interpreter.statuses, job.rows)):
             raise Unbalanced(said)
 
@@ -129,7 +131,7 @@ class Fetcher:
             pieces.append(piece)
             if ignored.body_bytes > _DOCUMENT_MAX:
                 raise BrokenAnswer(f"job {job.remote_id}: the file list is over {_DOCUMENT_MAX} bytes")
-        return decode(b"".join(pieces), _Manifest, max_bytes=_DOCUMENT_MAX)
+        return _document(b"".join(pieces), _Manifest)
 
     async def _read_file(
         self,
@@ -206,6 +208,14 @@ async def _keep(taken: Taken, outcome: Outcome, land: Callable[[bytes, int], Awa
     outcome.accepted += taken.accepted
     if taken.accepted:
         await land(taken.chunk, taken.accepted)
+
+
+def _document(text: bytes, kind: type[T]) -> T:
+    """A document of the platform's own; one that cannot be read was broken on its way, and is read again."""
+    try:
+        return decode(text, kind, max_bytes=_DOCUMENT_MAX)
+    except RecordError as exc:
+        raise BrokenAnswer(f"the result cannot be read: {exc.message}") from exc
 
 
 def _array_of(lines: Lines | None) -> bytes | None:

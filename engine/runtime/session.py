@@ -150,8 +150,9 @@ class Session:
             await ledger.forget_run(row.run_id)
             return await self.nothing_new(opened)
         elif outcome != "unbalanced":
-            await ledger.end_run(row.run_id, outcome=outcome, now_ns=now_ns)
+            # First the old output, then the end: a run that has ended has no next one to clear up after it.
             await self._forget_old_epochs(opened)
+            await ledger.end_run(row.run_id, outcome=outcome, now_ns=now_ns)
         report = self._report(row, book, outcome, opened)
         report.manifest = manifest
         report.remote_open = sum(1 for job in ledger.open_jobs(row.epoch) if job.state == lifecycle.SUBMITTED)

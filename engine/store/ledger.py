@@ -42,6 +42,7 @@ def _insert(table: str, columns: Sequence[str], *, or_replace: bool = False) -> 
 _INSERT_JOB = _insert("jobs", _JOB_COLUMNS)
 _MOVE_JOB = f"UPDATE jobs SET {', '.join(f'{name}=?' for name in _MOVED)} WHERE epoch=? AND seq=?"  # noqa: S608
 _INSERT_RUN = _insert("runs", _RUN_COLUMNS, or_replace=True)
+_END_RUN = "UPDATE runs SET outcome=?, ended_ns=? WHERE run_id=?"
 _ADD_TO_RUN = "UPDATE runs SET read=read+?, filtered=filtered+?, dead=dead+? WHERE run_id=?"
 _INSERT_PART = _insert("parts", _PART_COLUMNS, or_replace=True)
 _LETTER_COLUMNS = (
@@ -73,11 +74,13 @@ def job_from(row: Sequence[Any]) -> JobRow:
 
 
 def _places(statements: Iterable[Statement]) -> Iterator[str]:
-    """The failpoints a transaction passes: `ledger:<state>` for each state that some job of it enters."""
+    """The failpoints a transaction passes: `ledger:<state>` for each state some job enters; `ledger:ended` of a run."""
     columns = {_INSERT_JOB: _JOB_COLUMNS.index("state"), _MOVE_JOB: _MOVED.index("state")}
     for sql, rows in statements:
         if sql in columns:
             yield from (f"ledger:{row[columns[sql]]}" for row in rows)
+        elif sql == _END_RUN:
+            yield "ledger:ended"
 
 
 class Ledger:
@@ -214,7 +217,7 @@ class Ledger:
 
     def end_run(self, run_id: str, *, outcome: str, now_ns: int) -> asyncio.Future[None]:
         """A run is over."""
-        return self._db.write([("UPDATE runs SET outcome=?, ended_ns=? WHERE run_id=?", [(outcome, now_ns, run_id)])])
+        return self._db.write([(_END_RUN, [(outcome, now_ns, run_id)])])
 
     def stop_run(self, run_id: str, *, now_ns: int) -> asyncio.Future[None]:
         """A run was asked to stop and did so in order."""

@@ -33,7 +33,7 @@ def test_every_place_is_tried_on_both_sides_in_every_pipeline() -> None:
             for kill in planned.stages[pipeline].kills
             if isinstance(kill, Place) and kill.failpoint.n == 1
         }
-        states = ("planned", "submitting", "submitted", "succeeded", "committed")
+        states = ("planned", "submitting", "submitted", "succeeded", "committed", "ended")
         steps = ("fsync", "rename", "dirsync")
         places = [f"ledger:{s}" for s in states] + [f"{file}:{s}" for file in ("sink", "manifest") for s in steps]
         assert {f"{place}:{side}:1" for place in places for side in ("before", "after")} <= tried
@@ -49,12 +49,14 @@ def test_every_mischief_has_its_turn() -> None:
 
 def test_rows_die_in_the_last_pipeline_of_a_round_only() -> None:
     """Where rows may end as dead letters the chain ends, and the earlier pipelines are left alone."""
-    deadly = [planned for planned in islice(rounds(_wishes()), 200) if planned.deadly_at is not None]
-    assert {planned.deadly_at for planned in deadly} == {0, 1, 2}
-    for planned in deadly:
-        assert [stage.pipeline for stage in planned.stages] == list(range(planned.deadly_at + 1))
-        assert not any(stage.kills for stage in planned.stages[:-1])
-        assert planned.stages[-1].kills
+    mixed = list(islice(rounds(_wishes()), 200))
+    deadly = [planned for planned in mixed if any(m.is_deadly for m in planned.mischief)]
+    assert {len(planned.stages) for planned in deadly} == {1, 2, 3}
+    for planned in mixed:
+        earlier, last = planned.stages[:-1], planned.stages[-1]
+        assert last.may_die == (planned in deadly)
+        assert last.kills
+        assert not any(stage.may_die or (last.may_die and stage.kills) for stage in earlier)
 
 
 def test_instants_lie_inside_an_undisturbed_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,8 @@ from engine.chaos.mischief import choose
 from engine.chaos.plan import Kill, Place
 from engine.chaos.scratch import small_disk
 from engine.failpoints import Failpoint
-from tests.chaos.conftest import ROOT, PlayRound
-from tests.runtime.process import environment, report_of
+from tests.chaos.conftest import IMPORT, ROOT, PlayRound
+from tests.runtime.process import engine, environment, manifest_in, report_of, rows_in, standing_emulator
 
 
 def _at(*texts: str) -> list[Kill]:
@@ -88,6 +89,21 @@ def test_f09_a_full_disk_is_survived(name: str, play_round: PlayRound, tmp_path:
     tally = play_round(*_at("ledger:committed after"), mischief=choose([name]))
     assert tally.lines[name].injected == 1
     assert (tally.kills, tally.findings) == (1, [])
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_killed_at_the_end_of_a_fresh_run_the_old_parts_are_gone(side: str, tmp_path: Path) -> None:
+    """Killed around the moment a second epoch is done: the parts of the first never stand beside the new ones."""
+    (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")
+    with standing_emulator("--latency", "0.05s") as ready:
+        where = {"ENGINE__PLATFORM__EMULATOR__URL": ready["url"]}
+        words = ["run", str(IMPORT), "--quiet"]
+        assert engine(words, cwd=tmp_path, **where)[0] == 0
+        killed = engine([*words, "--fresh"], cwd=tmp_path, ENGINE_FAILPOINT=f"ledger:ended:{side}:1", **where)
+        assert killed[0] == -signal.SIGKILL
+        assert engine(words, cwd=tmp_path, **where)[0] == 0
+    assert len(rows_in(tmp_path / "out" / "import")) == 1200
+    assert [part["name"] for part in manifest_in(tmp_path / "out" / "import")["parts"]] == ["part-0002-000001.ndjson"]
 
 
 def _chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
