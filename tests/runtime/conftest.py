@@ -55,6 +55,7 @@ class Rig:
         self.directory = directory
         self.out = directory / "out"
         self.text = _PIPELINE.format(directory=directory)
+        self.patience_s = 600.0
         self._stack = stack
         self._emulator: Emulator | None = None
 
@@ -70,6 +71,10 @@ class Rig:
         """The platform."""
         assert self._emulator is not None
         return self._emulator
+
+    def calm(self) -> None:
+        """From now on, no faults."""
+        self.emulator.state.faults = Faults()
 
     def write(self, rows: int, *, first: int = 0, name: str = "in.ndjson") -> None:
         """Append rows to an input file: `r0`, `r1` and so on."""
@@ -98,7 +103,7 @@ class Rig:
         spec = load_pipeline(str(path), env={})
         settings = Settings(
             state_dir=str(self.directory / "state"),
-            platform=Platform(emulator=EmulatorSettings(url=self.emulator.base_url)),
+            platform=Platform(emulator=EmulatorSettings(url=self.emulator.base_url), patience=self.patience_s),
         )
         order = RunOrder(spec=spec, spec_path=str(path), fresh=fresh, limit=limit)
         return await run_pipeline(order, settings, observer=observer, stop=stop or StopFlag())
