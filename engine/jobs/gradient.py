@@ -33,12 +33,13 @@ class Gradient:
         self._calm = 0
         self._step = 0
         self._cut_at = -math.inf
-        self._cut_floor = 1.0
+        self._cut_from = self._limit
         self._least = self._least_before = math.inf
         self._window_ends = -math.inf
         self._round_s = 0.0
         self._round_size = 0
-        self._is_queueing = False
+        self._round_ends = _ROUND_MIN
+        self._is_queueing = self._has_queued = False
 
     @property
     def limit(self) -> int:
@@ -72,9 +73,8 @@ class Gradient:
         Requests that left before the last cut belong to the same event: together they cut to a half at most.
         """
         if sent_at >= self._cut_at:
-            self._cut_at = now
-            self._cut_floor = max(1.0, self._limit / 2)
-        self._knee = max(self._cut_floor, min(float(others), self._limit))
+            self._cut_at, self._cut_from = now, self._limit
+        self._knee = max(1.0, self._cut_from / 2, min(float(others), self._cut_from))
         self._limit = max(1.0, min(self._limit, self._knee * _BACK_OFF))
         self._calm = self._step = 0
 
@@ -91,15 +91,18 @@ class Gradient:
     def _measure(self, took_s: float, now: float) -> bool:
         """Count one latency in; True when it closed a round of about one limit's worth of answers."""
         if now >= self._window_ends:
-            self._least_before, self._least = self._least, took_s
+            # A queue of our own making must not become the measure of what is usual.
+            self._least_before = min(self._least, self._least_before) if self._has_queued else self._least
+            self._least, self._has_queued = took_s, False
             self._window_ends = now + _WINDOW_S
         self._least = min(self._least, took_s)
         self._round_s += took_s
         self._round_size += 1
-        if self._round_size < max(_ROUND_MIN, self._limit):
+        if self._round_size < self._round_ends:
             return False
         mean_s = self._round_s / self._round_size
-        self._round_s, self._round_size = 0.0, 0
+        # Sized when it begins: a limit that grows with each answer would otherwise never come to the end of one.
+        self._round_s, self._round_size, self._round_ends = 0.0, 0, max(_ROUND_MIN, int(self._limit))
         self._judge(mean_s)
         return True
 
@@ -108,10 +111,15 @@ class Gradient:
         self._is_queueing = mean_s > allowed_s
         if not self._is_queueing:
             return
+        self._has_queued = True
+        if self._limit <= _QUEUED_MIN:
+            # So few requests make no queue: the platform has become slower, and this is usual now.
+            self._least = self._least_before = mean_s
+            return
         gradient = max(0.5, allowed_s / mean_s)
         # The square root is the queue we allow ourselves, so that a wide lane is never starved by caution.
         target = self._limit * gradient + math.sqrt(self._limit)
         if target < self._limit:
-            self._limit = max(min(_QUEUED_MIN, self._limit), (self._limit + target) / 2)
+            self._limit = max(_QUEUED_MIN, (self._limit + target) / 2)
         self._knee = self._limit
         self._calm = self._step = 0

@@ -53,7 +53,8 @@ class _Line:
         """Whose turn it is; stays in line until `take`."""
         best: str | None = None
         for lane, line in self._lanes.items():
-            while line and line[0].is_gone:
+            # Cancelled, though it may not have run to notice it.
+            while line and (line[0].is_gone or line[0].future.cancelled()):
                 line.popleft()
             if line and (best is None or self._rank(lane) < self._rank(best)):
                 best = lane

@@ -30,7 +30,7 @@ class RetryBudget:
     def spend(self, now: float) -> bool:
         """Whether one retry may go now; if so it is counted."""
         self._turn_to(now)
-        if sum(self._again) >= self._floor + self._share * sum(self._first):
+        if sum(self._again) >= self._floor + int(self._share * sum(self._first)):
             return False
         self._again[self._second % _SECONDS] += 1
         self.retries += 1

@@ -114,3 +114,64 @@ async def test_t17_a_hostile_retry_after_cannot_park_the_run(server, pooled, clo
 def test_an_exhausted_quota_says_for_how_long(field, expected) -> None:
     """`RateLimit` with nothing left is a pause until it is filled again; anything else is none."""
     assert exhausted_for_s(field) == expected
+
+
+async def test_t47_what_finishes_work_goes_before_what_starts_it(clock) -> None:
+    """While all wait, fetch has four turns and poll two for each of create; what is of no lane goes first."""
+    budget = Budget(clock, requests=1)
+    await budget.turn()
+    order: list[str] = []
+
+    async def take(lane: str) -> None:
+        await budget.turn(lane)
+        order.append(lane)
+
+    async with anyio.create_task_group() as tasks:
+        for lane in ("create", "poll", "fetch"):
+            for _ in range(14):
+                tasks.start_soon(take, lane)
+        for _ in range(60):
+            await anyio.lowlevel.checkpoint()
+        tasks.start_soon(take, "")
+        for expected in range(1, 44):
+            await anyio.lowlevel.checkpoint()
+            clock.advance(1)
+            await settled(lambda n=expected: len(order) == n)
+
+    assert order[0] == ""
+    assert [order[1:15].count(lane) for lane in ("create", "poll", "fetch")] == [2, 4, 8]
+    assert len(order) == 43
+
+
+async def test_a_cancelled_waiter_leaves_the_line_moving(clock) -> None:
+    """Whoever watches the clock for the others may be cancelled: the next one takes over, and nobody is lost."""
+    budget = Budget(clock, requests=1)
+    await budget.turn()
+    done: list[int] = []
+
+    async def take(number: int) -> None:
+        await budget.turn("create")
+        done.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        scopes = []
+        for number in range(6):
+            scope = anyio.CancelScope()
+            scopes.append(scope)
+
+            async def guarded(number: int = number, scope: anyio.CancelScope = scope) -> None:
+                with scope:
+                    await take(number)
+
+            tasks.start_soon(guarded)
+            await anyio.lowlevel.checkpoint()
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        scopes[0].cancel()
+        scopes[1].cancel()
+        for expected in range(1, 5):
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+            clock.advance(1)
+            await settled(lambda n=expected: len(done) == n)
+    assert done == [2, 3, 4, 5]
