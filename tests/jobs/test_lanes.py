@@ -148,7 +148,6 @@ async def test_slots_are_given_in_the_order_asked_for() -> None:
             other.start_soon(take, 9)
             await anyio.lowlevel.checkpoint()
             other.cancel_scope.cancel()
-        assert slots.waiting == 4 or slots.waiting == 3
         slots.release()
     assert order == [0, 1, 2]
     assert slots.in_use == 0

@@ -207,7 +207,7 @@ async def test_f26_a_create_lost_past_the_window_is_found_by_its_trace(rig: Rig)
     """An unanswered create from two days ago: the job list is read, the job is found by trace id, none is made."""
     await rig.emulate({"at": "response", "route": "jobs.create", "drop": True})
     rig.write(10)
-    rig.patience_s = 0.3
+    rig.settings["patience"] = 0.3
     with pytest.raises(RunFailed) as caught:
         await rig.run()
     assert caught.value.exit == Exit.REMOTE
@@ -225,7 +225,7 @@ async def test_f26_a_create_that_never_arrived_is_a_new_attempt(rig: Rig) -> Non
     """Past the window and not in the list: a new attempt with a new key makes the one job."""
     await rig.emulate({"at": "request", "route": "jobs.create", "drop": True})
     rig.write(10)
-    rig.patience_s = 0.3
+    rig.settings["patience"] = 0.3
     with pytest.raises(RunFailed) as caught:
         await rig.run()
     assert caught.value.exit == Exit.REMOTE
