@@ -30,10 +30,12 @@ from engine.errors import ConfigError, ConnectFailed, EngineError, RunFailed
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
 from engine.jobs.interpret import Reading
-from engine.jobs.lanes import Lane
+from engine.jobs.laned import LanedTransport
+from engine.jobs.lanes import Lanes
 from engine.jobs.pack import packer_of
 from engine.jobs.recover import is_lost, recover
-from engine.jobs.schedule import Durations, Schedule
+from engine.jobs.schedule import Schedule
+from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Watcher
 from engine.pipeline.spec import PipelineSpec, PollSpec
@@ -56,9 +58,10 @@ from engine.store.ledger import Ledger
 from engine.telemetry.otel import open_telemetry
 from engine.telemetry.tee import Tee
 from engine.transport.guard import Guard
-from engine.transport.limiting import LimitingTransport
+from engine.transport.limiting import Budget, LimitingTransport
+from engine.transport.patience import Patience
 from engine.transport.pooled import PooledTransport
-from engine.transport.retrying import RetryingTransport
+from engine.transport.retrying import RetryingTransport, Waiting
 from engine.transport.traced import TracedTransport
 from engine.trust.keyring import Keyring
 
@@ -71,16 +74,25 @@ _VENDOR_POLL = PollSpec()
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
-    """A platform to talk to: a client, what a human calls it, and how often it likes to be asked."""
+    """A platform to talk to: a client, what a human calls it, how often it likes to be asked, and its lanes.
+
+    `patience` is what an outage of it is waited out with.
+    """
 
     client: Client
     description: str
     poll: PollSpec
+    lanes: Lanes
+    patience: Patience
 
 
 @asynccontextmanager
-async def open_platform(settings: Settings, *, observer: Observer, clock: Clock) -> AsyncIterator[Platform]:
+async def open_platform(
+    settings: Settings, *, observer: Observer, clock: Clock, patience_s: float = 0.0
+) -> AsyncIterator[Platform]:
     """The platform of the chosen profile; an emulator is started where none is named, and ends with the block.
+
+    For single questions an outage is a failure after a few tries; a run waits it out for `patience_s`.
 
     Raises:
         ConfigError: the profile lacks something. StateError: the emulator did not start.
@@ -88,19 +100,24 @@ async def open_platform(settings: Settings, *, observer: Observer, clock: Clock)
     async with AsyncExitStack() as stack:
         access, description = await _access(settings, stack)
         is_emulator = settings.platform.profile == "emulator"
-        limits, ceiling = settings.platform.limits, settings.platform.requests_per_s
-        pool = PooledTransport(concurrency=limits.concurrency * 2)
-        transport = _wire(pool, observer, clock, ceiling)
+        concurrency, patience = settings.platform.limits.concurrency, Patience(clock, patience_s)
+        access = msgspec.structs.replace(access, patience=patience)
+        lanes = Lanes(concurrency=concurrency, clock=clock, patience=patience, observer=observer)
+        # Two more than the lanes hold: for tokens and keys, which everything else waits for.
+        pool = PooledTransport(concurrency=max(concurrency, 3) + 2)
+        budget = Budget(clock, requests=settings.platform.requests_per_s, observer=observer)
+        laned = LanedTransport(TracedTransport(pool, observer, clock), lanes, budget)
+        waiting = Waiting(patience, lambda route: patience_s > 0 and lanes.of(route) is not None)
+        transport = RetryingTransport(laned, clock, waiting=waiting)
         hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
-        downloads = _wire(
-            PooledTransport(concurrency=limits.concurrency, guard=Guard(allowed_hosts=hosts)), observer, clock, None
-        )
+        downloads = _downloads(concurrency, Guard(allowed_hosts=hosts), observer, clock)
         stack.push_async_callback(transport.aclose)
         stack.push_async_callback(downloads.aclose)
         await _reach(access.auth_url + WELL_KNOWN.path, TracedTransport(pool, observer, clock), clock)
         keyring = Keyring(access.auth_url + WELL_KNOWN.path, transport, clock, observer=observer)
         client = Client(transport, access, clock=clock, keyring=keyring, downloads=downloads)
-        yield Platform(client=client, description=description, poll=_EMULATOR_POLL if is_emulator else _VENDOR_POLL)
+        poll = _EMULATOR_POLL if is_emulator else _VENDOR_POLL
+        yield Platform(client=client, description=description, poll=poll, lanes=lanes, patience=patience)
 
 
 async def _reach(url: str, transport: Transport, clock: Clock) -> None:
@@ -120,10 +137,10 @@ async def _reach(url: str, transport: Transport, clock: Clock) -> None:
             return
 
 
-def _wire(pool: PooledTransport, observer: Observer, clock: Clock, requests: float | None) -> Transport:
-    traced = TracedTransport(pool, observer, clock)
-    limited = LimitingTransport(traced, clock, requests=requests, observer=observer)
-    return RetryingTransport(limited, clock)
+def _downloads(concurrency: int, guard: Guard, observer: Observer, clock: Clock) -> Transport:
+    """Signed URLs lead to a store that has its own limits: nothing of the account's is spent there."""
+    traced = TracedTransport(PooledTransport(concurrency=concurrency, guard=guard), observer, clock)
+    return LimitingTransport(traced, Budget(clock, observer=observer))
 
 
 def _name_of(settings: Settings) -> str:
@@ -245,9 +262,10 @@ async def run_pipeline(
         opened = await session.open(fresh=order.fresh)
         if not await session.has_work(opened):
             return await session.nothing_new(opened)
+        patience_s = settings.platform.patience
         async with (
             open_hearing(spec.callback, profile=settings.platform.profile, tools=tools, spec_path=spec_path) as hearing,
-            open_platform(settings, observer=tee, clock=clock) as platform,
+            open_platform(settings, observer=tee, clock=clock, patience_s=patience_s) as platform,
         ):
             told = f"; callbacks to {hearing.url}" if hearing is not None else ""
             await session.begin(opened, platform=platform.description + told)
@@ -321,12 +339,13 @@ def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Part
     landing = Landing(
         sink=parts.sink, rotate=spec.sink.rotate, run=opened.run, pipeline=spec.name, tools=tools, parts=opened.parts
     )
-    schedule = Schedule(spec.job.poll or platform.poll, Durations())
+    schedule = Schedule(
+        spec.job.poll or platform.poll, timeout_s=spec.job.timeout, requests_per_s=settings.platform.requests_per_s
+    )
     watcher = Watcher(
         client=client,
         spec=spec.job,
         schedule=schedule,
-        lane=Lane("poll", ceiling=limits.concurrency),
         clock=tools.clock,
         observer=tools.observer,
     )
@@ -345,7 +364,7 @@ def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Part
         submitter=Submitter(
             client=client,
             ledger=tools.ledger,
-            lane=Lane("create", ceiling=limits.concurrency),
+            lane=platform.lanes.create,
             clock=tools.clock,
             observer=tools.observer,
         ),
@@ -356,14 +375,15 @@ def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Part
             results=spec.results.rows or parts.kind.results,
             reading=_reading(spec, parts),
             recall=reader.recall,
-            clock=tools.clock,
+            patience=platform.patience,
         ),
         landing=landing,
         endings=Endings(
             pipeline=spec.name, run=opened.run, retry=spec.job.retry, reader=reader, client=client, tools=tools
         ),
         tools=tools,
-        slots=Lane("jobs", ceiling=min(limits.jobs_in_flight, spec.job.jobs_in_flight or limits.jobs_in_flight)),
+        slots=Slots(min(limits.jobs_in_flight, spec.job.jobs_in_flight or limits.jobs_in_flight)),
+        patience=platform.patience,
         ready=Edge(bytes_max=spec.memory // 8),
         create_workers=limits.concurrency,
         fetch_workers=min(_FETCH_WORKERS, limits.concurrency),

@@ -76,15 +76,7 @@ class Finding(EngineError):
     exit_code = Exit.CONFIGURATION
 
     def __init__(
-        self,
-        message: str,
-        *,
-        code: str,
-        path: str,
-        line: int = 0,
-        column: int = 0,
-        hint: str = "",
-        **facts: Any,
+        self, message: str, *, code: str, path: str, line: int = 0, column: int = 0, hint: str = "", **facts: Any
     ) -> None:
         super().__init__(message, hint=hint, **facts)
         self.finding_code = code
@@ -176,6 +168,14 @@ class BrokenAnswer(TransportError):
     """An answer began and was cut, damaged, or not of the promised form."""
 
     code = "transport.broken"
+
+
+class OutOfPatience(TransportError):
+    """The platform did not come back for as long as `platform.patience` allows; nothing is lost by stopping."""
+
+    code = "transport.patience"
+    retry = Retry.HALT
+    default_hint = "run it again to go on where it stopped; `patience` in [platform] says how long an outage may last"
 
 
 # The platform said no ------------------------------------------------------------------------

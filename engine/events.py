@@ -127,6 +127,19 @@ class Waited(Event, frozen=True):
     took_s: float
 
 
+class LaneMoved(Event, frozen=True):
+    """A lane's width changed, or it was shut or opened again; told at most twice a second but for the latter.
+
+    `limit` requests may be on the wire, `in_use` are, `waiting` wait; `reason`: answers, pushed back, open, closed.
+    """
+
+    lane: str
+    limit: int
+    in_use: int
+    waiting: int
+    reason: str
+
+
 class SpanEnded(Event, frozen=True):
     """A span of a trace, told once, at its end, with its true start (ids are lower-case hex)."""
 
@@ -166,5 +179,5 @@ class RunEnded(Event, frozen=True):
 
 EVENTS: tuple[type[Event], ...] = (
     RunStarted, BatchRead, JobsPlanned, JobSubmitted, JobSettled, Polled, CallbackReceived, ResultFetched,
-    PartCommitted, JobGaveUp, RequestDone, Waited, SpanEnded, Warned, RunEnded,
+    PartCommitted, JobGaveUp, RequestDone, Waited, LaneMoved, SpanEnded, Warned, RunEnded,
 )  # fmt: skip

@@ -117,6 +117,9 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "argus:jobs:write",
     )
     timeout: Annotated[Seconds, Meta(description="Deadline of one request.", gt=0)] = 30.0
+    patience: Annotated[
+        Seconds, Meta(description="Longest outage that a run waits out before it ends, resumable (exit 7).", ge=0)
+    ] = 600.0
     emulator: EmulatorSettings = EmulatorSettings()
     sandbox: SandboxSettings = SandboxSettings()
     live: LiveSettings = LiveSettings()

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from engine.client.challenge import explain
 from engine.codec.payload import decode, encode
 from engine.contract.exchange import Request, Response, Trace
 from engine.contract.problem import OAuthError, refusal
@@ -140,6 +141,9 @@ class TokenSource(Protocol):
     def reject(self, token: Secret) -> None:
         """The platform answered 401 to this token: do not hand it out again."""
 
+    def shut(self, error: PlatformError) -> None:
+        """It answered 401 to the next one too, which was fresh: hand out none for a while."""
+
 
 class Caller:
     """Asks as somebody: each route with the credential its host takes.
@@ -173,13 +177,21 @@ class Caller:
         try:
             return await self._line.exchange(route, wire, token=token, trace=trace)
         except Refused as exc:
+            explain(exc)
             if exc.status != 401:
                 raise
             source.reject(token)
             fresh = await source.token()
             if fresh == token:
+                source.shut(exc)
                 raise
+        try:
             return await self._line.exchange(route, wire, token=fresh, trace=trace)
+        except Refused as exc:
+            explain(exc)
+            if exc.status == 401:
+                source.shut(exc)
+            raise
 
     def _source(self, route: Route[Any, Any]) -> TokenSource | None:
         if route.auth in (Auth.PUBLIC, Auth.CLIENT):

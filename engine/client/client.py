@@ -32,6 +32,7 @@ from engine.errors import Missing, PlatformError, RecordError, Throttled, TrustE
 from engine.ports import BodyStream, Clock, Transport
 from engine.settings import Secret
 from engine.transport.guard import is_loopback
+from engine.transport.patience import Patience
 from engine.trust.keyring import Keyring
 
 SIGNED_TEMPLATE = "{signed_url}"
@@ -41,7 +42,8 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     """Where, and as whom.
 
     `is_sandbox`: `api_url` is the sandbox's, and its token is `sandbox_token` or one that the app's own
-    credentials mint. `sandbox_url` lets a live client ask the sandbox's own routes too.
+    credentials mint. `sandbox_url` lets a live client ask the sandbox's own routes too. With `patience`, an outage of
+    the token's issuer is waited out.
     """
 
     auth_url: str = "https://auth.knogin.com"
@@ -55,6 +57,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_token: Secret | None = None
     is_sandbox: bool = False
     timeout_s: float = 30.0
+    patience: Patience | None = None
 
 
 class Client:
@@ -173,11 +176,13 @@ def _caller(transport: Transport, access: Access, clock: Clock, keyring: Keyring
     live = sandbox = None
     if access.client_id and access.client_secret:
         app = (line, access.client_id, access.client_secret)
-        live = Session(by_client_credentials(*app, access.scopes), live_proof, clock)
-        admin = Session(by_client_credentials(*app, MINT.scopes), live_proof, clock)
-        sandbox = Session(by_sandbox_mint(line, access.client_id, admin), sandbox_proof, clock)
+        live = Session(by_client_credentials(*app, access.scopes), live_proof, clock, patience=access.patience)
+        admin = Session(by_client_credentials(*app, MINT.scopes), live_proof, clock, patience=access.patience)
+        sandbox = Session(
+            by_sandbox_mint(line, access.client_id, admin), sandbox_proof, clock, patience=access.patience
+        )
     if access.sandbox_token is not None:
-        sandbox = Session(by_hand(access.sandbox_token), sandbox_proof, clock)
+        sandbox = Session(by_hand(access.sandbox_token), sandbox_proof, clock, patience=access.patience)
     return Caller(line, live=live, sandbox=sandbox, is_sandbox=access.is_sandbox)
 
 

@@ -16,10 +16,21 @@ from engine.contract import oauth, sandbox
 from engine.contract.oauth import AskToken
 from engine.contract.route import lay_out
 from engine.contract.sandbox import MintSandboxToken
-from engine.errors import BrokenAnswer, ConfigError, EngineError, ExpiredToken, NotYetValid, TransportError, UnknownKey
+from engine.errors import (
+    BrokenAnswer,
+    ConfigError,
+    EngineError,
+    ExpiredToken,
+    NotYetValid,
+    PlatformError,
+    Retry,
+    TransportError,
+    UnknownKey,
+)
 from engine.ports import Clock
-from engine.retry import Again, Policy, decide
+from engine.retry import Again, Policy, ToDeadLetters, decide
 from engine.settings import Secret
+from engine.transport.patience import Patience, out_of_patience
 from engine.trust.bearer import Claims
 from engine.trust.flight import Flight
 from engine.trust.keyring import Keyring
@@ -29,6 +40,7 @@ LIFE_MAX_S = 86_400.0
 _LIFE_MIN_S = 1.0
 _MARGIN_S = 5.0
 _AGAIN_S = 10.0
+_SHUT_S = 30.0
 
 
 class Minted(msgspec.Struct, frozen=True):
@@ -53,14 +65,25 @@ class Session:
     """Holds one token; fetches the next at 80 % of its life, or when told that it was refused.
 
     However many callers wait, the mint is asked once. While the old token still lives, a mint that fails is
-    asked again every 10 s and nobody notices.
+    asked again every 10 s and nobody notices. With `patience`, an outage of the mint is waited out.
     """
 
-    def __init__(self, mint: Mint, proof: Proof, clock: Clock, *, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        mint: Mint,
+        proof: Proof,
+        clock: Clock,
+        *,
+        policy: Policy | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         self._mint = mint
         self._proof = proof
         self._clock = clock
         self._policy = policy or Policy()
+        self._patience = patience or Patience(clock)
+        self._refused: PlatformError | None = None
+        self._shut_until = 0.0
         self._flight = Flight(self._renew)
         self._token: Secret | None = None
         self._refresh_at = 0.0
@@ -71,8 +94,11 @@ class Session:
 
         Raises:
             PlatformError, TransportError: none could be had. TrustError: what we were given proves nothing.
+            Refused: a fresh token was refused a moment ago (`shut`).
         """
         now = self._clock.monotonic()
+        if self._refused is not None and now < self._shut_until:
+            raise self._refused
         if self._token is None or now >= self._ends_at:
             return await self._flight.join()
         if now < self._refresh_at or self._flight.is_under_way:
@@ -89,6 +115,15 @@ class Session:
         if self._token == token:
             self._token = None
 
+    def shut(self, error: PlatformError) -> None:
+        """A token fresh from the mint was refused, so the next would be too: for half a minute nobody gets one.
+
+        Of many callers the first to find out spares the platform, and the log, the storm of all others.
+        """
+        self._refused = error
+        self._shut_until = self._clock.monotonic() + _SHUT_S
+        self._token = None
+
     async def _renew(self) -> Secret:
         minted = await self._mint_patiently()
         claims = await self._prove(minted.token)
@@ -100,15 +135,19 @@ class Session:
         return minted.token
 
     async def _mint_patiently(self) -> Minted:
-        attempt = 1
+        attempt, began = 1, self._clock.monotonic()
         while True:
             try:
                 return await self._mint()
             except EngineError as exc:
                 # Minting twice does no harm, so a token request may be repeated though it is a POST.
-                match decide(exc, attempt, self._policy, jitter=random.random()):
+                may_wait = self._clock.monotonic() - began < self._patience.seconds
+                counted = min(attempt, self._policy.attempts - 1) if may_wait else attempt
+                match decide(exc, counted, self._policy, jitter=random.random()):
                     case Again(after_s):
-                        await self._clock.sleep(after_s)
+                        await self._patience.pause(after_s)
+                    case ToDeadLetters() if exc.retry is not Retry.NEVER and self._patience.seconds:
+                        raise out_of_patience(exc, self._patience) from exc
                     case _:
                         raise
             attempt += 1

@@ -24,8 +24,8 @@ from engine.jobs.interpret import Interpreter, Reading, Taken, difference, disag
 from engine.jobs.key import digest_keys
 from engine.jobs.lease import Encoding, read_lease
 from engine.jobs.records import Ended, Recall
-from engine.ports import Clock
 from engine.store.rows import JobRow
+from engine.transport.patience import Patience
 
 T = TypeVar("T")
 
@@ -67,14 +67,14 @@ class Fetcher:
     """Reads results of one pipeline's jobs."""
 
     def __init__(
-        self, *, client: Client, kind: Kind, results: str, reading: Reading, recall: Recall, clock: Clock
+        self, *, client: Client, kind: Kind, results: str, reading: Reading, recall: Recall, patience: Patience
     ) -> None:
         self._client = client
         self._kind = kind
         self._results = results
         self._reading = reading
         self._recall = recall
-        self._clock = clock
+        self._patience = patience
 
     async def fetch(self, job: JobRow, land: Callable[[bytes, int], Awaitable[None]]) -> Outcome:
         """Stream the job's result; `land(chunk, rows)` is awaited for each window's accepted rows.
@@ -121,7 +121,7 @@ class Fetcher:
             try:
                 return await self._manifest_once(job)
             except BrokenAnswer:
-                await self._clock.sleep(0.05 * 2**tries)
+                await self._patience.pause(0.05 * 2**tries)
         return await self._manifest_once(job)
 
     async def _manifest_once(self, job: JobRow) -> _Manifest:
@@ -175,7 +175,11 @@ class Fetcher:
         encoding = Encoding()
         inflate = None
         async for chunk in read_lease(
-            self._client, lease, trace=Trace(job.trace_id, job.span_id), clock=self._clock, encoding=encoding
+            self._client,
+            lease,
+            trace=Trace(job.trace_id, job.span_id),
+            patience=self._patience,
+            encoding=encoding,
         ):
             outcome.body_bytes += len(chunk)
             if digest is not None:

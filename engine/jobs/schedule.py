@@ -1,99 +1,223 @@
-"""When to ask about a job again: learned from how long jobs of its kind took, and from what it says itself.
+"""When to ask about jobs, and how: by list pages that answer for many, or one by one. Pure; monotonic seconds.
 
-Pure arithmetic over seconds; the heap and the clock are the watcher's.
+A request is worth sending when it is expected to bring an end or two to light. What is expected comes from
+learned durations, from a job's own progress, and from how well earlier expectations came true, so that a
+surprise (all jobs slow, nothing learned yet) costs a few requests and not one per job.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from collections import deque
+import math
 
 import msgspec
 
+from engine.jobs.durations import Durations
 from engine.pipeline.spec import PollSpec
 
-_SAMPLE = 128
-ENOUGH = 5
+_PAGE_JOBS = 200
+# Ends that a page must be expected to show; for few jobs less, because there requests are few anyway.
+_WORTH = 0.5
+_WORTH_OF_ONE = 0.15
+_WORTH_PER_JOB = 0.05
+# One job is asked about alone from this chance on, however little the others are expected to bring.
+_RIPE = 0.3
+_TICK_MIN_S = 0.02
+_TICK_MAX_S = 0.5
+_TICK_SHARE = 0.05
+# A look at everything costs about so much per job; it must stay a small part of the time.
+_LOOK_S = 100e-6
+# The part of the account's ceiling that asking may take.
+_BUDGET_SHARE = 0.3
+_RETRY_AFTER_MAX_S = 300.0
+# Until so many durations are known, jobs that fill pages well are all looked at whenever they have aged by a part:
+# where a page shows fifty jobs, that is half a request for each, and nobody learns that a minute is usual at a cost
+# of several minutes.
+_LEARNED = 20
+_AGED = 0.04
+_FULL_PAGE = 50
+# How much of earlier questions counts when expectations are compared with what came.
+_MEMORY = 0.8
+_TRUST_MAX = 4.0
 
 
-class Durations:
-    """The last durations seen, kept sorted for quantiles."""
+class Look(msgspec.Struct, gc=False, kw_only=True):
+    """What to do now: read pages, or ask about `singles`, or neither; then look again after `wait_s` at most.
 
-    def __init__(self) -> None:
-        self._newest: deque[float] = deque()
-        self._sorted: list[float] = []
+    `chances` says of each job how likely its end is; a page is worth reading while those unseen add up to `worth`.
+    """
 
-    def add(self, seconds: float) -> None:
-        """Learn one."""
-        if len(self._newest) == _SAMPLE:
-            self._sorted.remove(self._newest.popleft())
-        self._newest.append(seconds)
-        insort(self._sorted, seconds)
+    pages: bool = False
+    singles: list[str] = []
+    wait_s: float | None = None
+    chances: dict[str, float] = {}
+    worth: float = _WORTH
+
+
+class _Entry(msgspec.Struct, gc=False):
+    since: float
+    seen: float
+    is_old: bool
+    not_before: float = -math.inf
+    expected: float = math.inf
+    is_told: bool = False
+    is_news: bool = False
+
+
+class Schedule:
+    """The jobs that are waited for, by id. `timeout_s` is when one is to be looked at in any case.
+
+    `requests_per_s` is the account's ceiling, if it has one.
+    """
+
+    def __init__(self, spec: PollSpec, *, timeout_s: float = math.inf, requests_per_s: float | None = None) -> None:
+        self._spec = spec
+        self._timeout_s = timeout_s
+        self._gap_s = 1.0 / (_BUDGET_SHARE * requests_per_s) if requests_per_s else 0.0
+        self._entries: dict[str, _Entry] = {}
+        self._pages = 1.0
+        self._density = 1.0
+        self._not_before = -math.inf
+        self._swept_at = -math.inf
+        self._trust = 1.0
+        self._expected = self._found = 0.0
+        self.is_relaxed = False
+        self.learned = Durations(first_s=spec.first, factor=spec.factor)
 
     def __len__(self) -> int:
-        return len(self._sorted)
+        return len(self._entries)
 
-    def quantile(self, share: float) -> float | None:
-        """The duration that `share` of the jobs stay under; None until enough have been seen."""
-        if len(self._sorted) < ENOUGH:
-            return None
-        return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
+    def add(self, id: str, now: float, *, age_s: float = 0.0) -> None:
+        """Wait for a job that has existed for `age_s`."""
+        since = now - age_s
+        self._entries[id] = _Entry(since, since, age_s > 1.0)
 
+    def hint(self, id: str) -> None:
+        """Somebody says that it has ended: ask soon, even where a question is under way that may be older."""
+        if entry := self._entries.get(id):
+            entry.expected, entry.not_before = -math.inf, -math.inf
+            entry.is_told = entry.is_news = True
 
-class Reliance(msgspec.Struct):
-    """Whether polling may rely on callbacks, in monotonic seconds: not after `patience_s` without one."""
-
-    patience_s: float
-    heard_at: float
-    is_good: bool = True
-
-    def hear(self, now: float) -> None:
-        """One arrived, or there was nothing to hear."""
-        self.heard_at = now
-        self.is_good = True
-
-    def ends_at(self) -> float:
-        """When silence will have lasted too long."""
-        return self.heard_at + self.patience_s
-
-    def lose(self, now: float) -> bool:
-        """Whether it is too long just now; True once per silence."""
-        is_lost = self.is_good and now >= self.ends_at()
-        self.is_good = self.is_good and not is_lost
-        return is_lost
-
-
-class Schedule(msgspec.Struct):
-    """The poll schedule of one pipeline's jobs."""
-
-    spec: PollSpec
-    learned: Durations
-
-    def relaxed_first_s(self) -> float:
-        """The same while callbacks arrive: after most jobs have ended, so that only lost callbacks are made up for."""
-        seen = self.learned.quantile(0.95)
-        return self.spec.max if seen is None else self.spec.first + 1.5 * seen
-
-    def relaxed_next_s(self, *, jitter: float) -> float:
-        """How long to wait after a relaxed poll that found the job still going: about as long again."""
-        return min(self.spec.max, self.relaxed_first_s()) * (0.75 + 0.25 * jitter)
-
-    def first_s(self) -> float:
-        """How long to wait before the first poll: about as long as half of the jobs need."""
-        seen = self.learned.quantile(0.5)
-        return self.spec.first if seen is None else max(0.02, min(seen, self.spec.max))
-
-    def next_s(self, *, age_s: float, polls: int, progress_pct: int | None, jitter: float) -> float:
-        """How long to wait after a poll that found the job still going.
-
-        Its own progress, where it tells, beats everything; then the gap to the next learned quantile; then growth by
-        `factor`. `jitter` in [0, 1] spreads jobs that were made together over the last quarter of the wait.
-        """
-        grown = self.spec.first * self.spec.factor**polls
-        wait = grown
+    def still_going(
+        self, id: str, now: float, *, progress_pct: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        """An answer: not ended. Its own progress and `Retry-After` beat everything learned."""
+        entry = self._entries[id]
+        entry.seen = now
+        if entry.is_news:
+            return
+        entry.expected = math.inf
         if progress_pct and 0 < progress_pct < 100:
-            wait = age_s * (100 - progress_pct) / progress_pct
-        elif (slow := self.learned.quantile(0.95)) is not None and age_s < slow:
-            wait = slow - age_s
-        floor = min(self.spec.first, grown)
-        return max(min(floor, 0.25), min(wait, self.spec.max)) * (0.75 + 0.25 * jitter)
+            entry.expected = entry.since + (now - entry.since) * 100 / progress_pct
+        if retry_after_s:
+            entry.not_before = now + min(retry_after_s, _RETRY_AFTER_MAX_S)
+
+    def ended(self, id: str, now: float, *, took_s: float | None = None) -> float:
+        """An answer: ended. `took_s` is the platform's own figure, to the second; answers how long we waited."""
+        entry = self._entries.pop(id)
+        self._found += 1.0
+        least, most = entry.seen - entry.since, now - entry.since
+        if entry.is_told:
+            self.learned.add(most)
+        elif took_s is not None and most - least > 2.0:
+            self.learned.add(min(max(took_s, least), most))
+        elif self.is_relaxed:
+            pass  # Asked late by design: learning from it would put off the next questions even more.
+        elif not entry.is_old:
+            # It ended somewhere between two answers. Taking the later one would teach us to ask ever later.
+            self.learned.add((least + most) / 2)
+        return most
+
+    def read_pages(self, count: int, *, ours: int) -> None:
+        """A sweep took so many pages, which showed `ours` of our jobs."""
+        self._pages += 0.5 * (max(1, count) - self._pages)
+        full = min(len(self._entries) or 1, _PAGE_JOBS * max(1, count))
+        self._density += 0.5 * (min(1.0, (ours + 1) / full) - self._density)
+
+    def hold(self, now: float, retry_after_s: float | None) -> None:
+        """A page asked us to wait before the next."""
+        if retry_after_s:
+            self._not_before = now + min(retry_after_s, _RETRY_AFTER_MAX_S)
+
+    def look(self, now: float) -> Look:
+        """Decide. Call it again after what it said was done, or when `wait_s` has passed, or when a job was added."""
+        if not self._entries:
+            return Look()
+        if now < self._not_before:
+            return Look(wait_s=self._not_before - now)
+        chances, expected = self._chances(now)
+        if not chances:
+            return Look(wait_s=self._tick_s())
+        look = Look(wait_s=self._tick_s(), chances=chances, worth=self._worth())
+        singles = [job_id for job_id, chance in chances.items() if chance >= _RIPE]
+        pages = max(1.0, min(self._pages, math.ceil(len(self._entries) / _PAGE_JOBS)))
+        is_worth_it = sum(chances.values()) * self._density >= look.worth * pages or self._is_curious(now)
+        if len(self._entries) > 1 and is_worth_it and (len(singles) > pages or not singles):
+            look.pages = True
+        elif is_worth_it or singles:
+            look.singles = singles or list(chances)
+        if look.pages:
+            self._swept_at = now
+        if look.pages or look.singles:
+            for job_id in chances if look.pages else look.singles:
+                self._entries[job_id].is_news = False
+            asked = len(chances) if look.pages else len(look.singles)
+            self._compare(expected * asked / len(chances))
+            self._not_before = now + self._gap_s * (pages if look.pages else asked)
+        else:
+            self._density = min(1.0, self._density * 1.01)
+        return look
+
+    def _chances(self, now: float) -> tuple[dict[str, float], float]:
+        """By job, how likely it has ended; and how many ends the durations alone would make us expect."""
+        chances: dict[str, float] = {}
+        expected = 0.0
+        for job_id, entry in self._entries.items():
+            if now < entry.not_before:
+                continue
+            if self.is_relaxed and not entry.is_told and not self._is_overdue(entry, now):
+                continue
+            chance = self.learned.ended_between(entry.seen - entry.since, now - entry.since)
+            expected += chance
+            is_due = (
+                now - entry.seen >= self._spec.max
+                or now >= entry.expected
+                or now - entry.since >= self._timeout_s > entry.seen - entry.since
+            )
+            chances[job_id] = (
+                1.0 if is_due or (self.is_relaxed and not entry.is_told) else min(1.0, chance * self._trust)
+            )
+        return chances, expected
+
+    def _is_overdue(self, entry: _Entry, now: float) -> bool:
+        """While callbacks arrive: whether a job's own must have been lost, going by how long jobs take."""
+        late_s = self.relaxed_s()
+        since_s = min(late_s, self._spec.max) if entry.seen > entry.since else late_s
+        is_timed_out = now - entry.since >= self._timeout_s > entry.seen - entry.since
+        return is_timed_out or now - entry.seen >= since_s
+
+    def relaxed_s(self) -> float:
+        """How old a job gets before it is asked about although callbacks arrive: older than nearly all get."""
+        usual_s = self.learned.quantile(0.95)
+        return self._spec.max if usual_s is None else self._spec.first + 1.5 * usual_s
+
+    def _is_curious(self, now: float) -> bool:
+        """Whether it is worth a sweep just to learn how long such jobs take."""
+        if self.is_relaxed or len(self.learned) >= _LEARNED or len(self._entries) < _FULL_PAGE:
+            return False
+        oldest_s = now - next(iter(self._entries.values())).since
+        return oldest_s >= self._spec.first and now - self._swept_at >= _AGED * oldest_s
+
+    def _worth(self) -> float:
+        return min(_WORTH, _WORTH_OF_ONE + _WORTH_PER_JOB * (len(self._entries) - 1))
+
+    def _tick_s(self) -> float:
+        usual_s = self.learned.quantile(0.5)
+        share_s = self._spec.first / 8 if usual_s is None else _TICK_SHARE * usual_s
+        least_s = max(_TICK_MIN_S, _LOOK_S * len(self._entries))
+        return max(least_s, min(share_s, _TICK_MAX_S))
+
+    def _compare(self, expected: float) -> None:
+        """Before the next question: what the last ones brought, against what the durations made us expect."""
+        self._trust = min(_TRUST_MAX, (self._found + 1.0) / (self._expected + 1.0))
+        self._expected = _MEMORY * self._expected + expected
+        self._found *= _MEMORY

@@ -37,8 +37,9 @@ class Submitter:
         """Create the job at the platform, or find that it is there already; its row says so durably on return.
 
         Raises:
-            Rejected: the platform refuses this body, for good. TransportError, Unavailable, Throttled: patience is
-            spent; the row stays `submitting`, so a later run asks again with the same key. Refused: credentials.
+            Rejected: the platform refuses this body, for good. OutOfPatience: it did not come back in time.
+            PatienceEnded: the run is to stop; with either the row stays as it is, so a later run asks again with the
+            same key. Refused: credentials.
             StaleCheckpoint: the body is not the one the key was derived from. Unbalanced: another job's answer.
         """
         if digest_body(body) != job.digest:
@@ -46,13 +47,13 @@ class Submitter:
                 f"job {job.epoch}/{job.seq}: the input or a transform has changed since the job was planned",
                 hint="restore the input, or run again with --fresh to start a new epoch",
             )
+        # Before the ledger says that a request may have left: while the platform is down, none does.
+        await self._lane.ready()
         send(job, now_ns=self._clock.now_ns())
         await self._ledger.move([job])
         sent = with_callback(body, self.callback_url)
         started = self._clock.monotonic()
-        async with self._lane:
-            answered = await self._client.jobs.create_raw(sent, key=job.key, trace=Trace(job.trace_id, job.span_id))
-        self._lane.went_well()
+        answered = await self._client.jobs.create_raw(sent, key=job.key, trace=Trace(job.trace_id, job.span_id))
         created = answered.answer
         if created.kind != job.kind:
             raise Unbalanced(

@@ -20,8 +20,8 @@ from engine.errors import BrokenAnswer, CapExceeded, EngineError, Missing, Recor
 from engine.events import ResultFetched, Waited
 from engine.jobs import lifecycle
 from engine.jobs.fetch import Fetcher, Outcome
-from engine.jobs.lanes import Lane
 from engine.jobs.records import letters_of
+from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Settled, Watcher
 from engine.record import DeadLetter, Mark
@@ -34,6 +34,7 @@ from engine.runtime.spans import fetch_span, wait_span
 from engine.runtime.spill import Spill
 from engine.runtime.tools import Tools
 from engine.store.rows import JobRow, RunRow
+from engine.transport.patience import Patience, PatienceEnded
 
 # With a pause after each that doubles from 0.1 s: a bad minute of the network must not cost a job its rows.
 _FETCH_TRIES = 8
@@ -45,7 +46,7 @@ class Stages(msgspec.Struct, kw_only=True):
     """Everything a run is made of; `assembly` builds it.
 
     `slots` has one slot per job at the platform; `create_workers` and `fetch_workers` count tasks; `cooldown_s` is the
-    wait before another attempt of a failed job.
+    wait before another attempt of a failed job; `patience` is what everybody waits with for a platform that is down.
     """
 
     client: Client
@@ -57,7 +58,8 @@ class Stages(msgspec.Struct, kw_only=True):
     landing: Landing
     endings: Endings
     tools: Tools
-    slots: Lane
+    slots: Slots
+    patience: Patience
     ready: Edge[Ready]
     create_workers: int
     fetch_workers: int
@@ -163,6 +165,8 @@ class Run:
                 stages.slots.release()
                 await stages.endings.gave_up(ready.job, stage="create", error=exc)
                 self._done()
+            except PatienceEnded:
+                continue  # The platform is down and we were told to stop; the next run asks with the same key.
             else:
                 stages.watcher.add(ready.job)
 
@@ -171,7 +175,10 @@ class Run:
         return self._stages.reader.packer.body(records.items)
 
     async def _watch(self) -> None:
-        await self._stages.watcher.run(self._settled)
+        try:
+            await self._stages.watcher.run(self._settled)
+        except* PatienceEnded:
+            pass
 
     async def _settled(self, ended: Settled) -> None:
         now_ns = self._stages.tools.clock.now_ns()
@@ -213,6 +220,8 @@ class Run:
                     await self._stages.tools.clock.sleep(0.05 * 2**tries)
                     continue
                 await self._stages.endings.gave_up(job, stage="result", error=exc)
+            except PatienceEnded:
+                pass  # It stays as it is, too.
             return
 
     async def _land_once(self, job: JobRow) -> None:
@@ -254,6 +263,7 @@ class Run:
         """On a stop, nobody waits for the platform any more: its jobs are in the ledger."""
         await self._stages.tools.stop.wait()
         self._stages.slots.open()
+        self._stages.patience.end()
         self._quiet.set()
         if self._fetchers is not None:
             # Results under way may finish; one that does not is fetched again by the next run.

@@ -7,6 +7,7 @@ tells nobody; that is for the transports around it.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
@@ -25,6 +26,8 @@ from engine.transport.guard import Guard, is_loopback
 BODY_MAX = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 _CONNECT_TIMEOUT_S = 10.0
+# A stream that brings less than this for as long as its time-out is dead, however regularly it drips.
+RATE_MIN = 1024
 _KEEPALIVE_S = 30.0
 _ORIGINS_MAX = 1024
 # What aiohttp would add on its own. Accept-Encoding above all: nobody here inflates.
@@ -70,7 +73,11 @@ class PooledTransport:
             raise _translate(exc, request) from exc
 
     def stream(self, request: Request) -> _Streaming:
-        """Send, and hand out the body as it arrives; `timeout_s` is then the longest silence, not the whole."""
+        """Send, and hand out the body as it arrives.
+
+        `timeout_s` is the deadline of the head, then the longest silence, and the time in which at least
+        `RATE_MIN` bytes a second must have come; time in which nobody reads does not count.
+        """
         return _Streaming(partial(self._start, request, is_stream=True), request)
 
     async def aclose(self) -> None:
@@ -155,7 +162,9 @@ class _Streaming:
 
     async def __aenter__(self) -> _Body:
         try:
-            self._answer = await self._start()
+            # The library's read time-out begins anew with every byte, so a head could drip for ever.
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S + self._request.timeout_s):
+                self._answer = await self._start()
         except _FOREIGN as exc:
             raise _translate(exc, self._request) from exc
         return _Body(self._answer, self._request)
@@ -183,13 +192,45 @@ class _Body:
     async def chunks(self) -> AsyncIterator[bytes]:
         """As `ports.BodyStream.chunks`."""
         read = 0
+        pace = _Pace(self._request)
+        source = self._answer.content.iter_chunked(CHUNK_BYTES).__aiter__()
         try:
-            async for chunk in self._answer.content.iter_chunked(CHUNK_BYTES):
+            while True:
+                pace.wait()
+                try:
+                    chunk = await source.__anext__()
+                except StopAsyncIteration:
+                    break
+                pace.came(len(chunk))
                 read += len(chunk)
                 yield chunk
         except _FOREIGN as exc:
             raise _translate(exc, self._request) from exc
         _check_length(self._answer, self._request, read)
+
+
+class _Pace:
+    """Notices a body that never falls silent and never gets anywhere (faults F39)."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._time = asyncio.get_running_loop().time
+        self._since = 0.0
+        self._waited_s = 0.0
+        self._came = 0
+
+    def wait(self) -> None:
+        self._since = self._time()
+
+    def came(self, size: int) -> None:
+        self._waited_s += self._time() - self._since
+        self._came += size
+        window_s = self._request.timeout_s
+        if self._waited_s < window_s:
+            return
+        if self._came < RATE_MIN * window_s:
+            raise TimedOut(f"{_name(self._request)}: only {self._came} bytes came in {self._waited_s:.1f} s")
+        self._waited_s, self._came = 0.0, 0
 
 
 class _GuardedResolver(AbstractResolver):

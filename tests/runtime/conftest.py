@@ -55,6 +55,8 @@ class Rig:
         self.directory = directory
         self.out = directory / "out"
         self.text = _PIPELINE.format(directory=directory)
+        # What is changed here changes the platform's settings of the next runs.
+        self.settings: dict[str, Any] = {}
         self._stack = stack
         self._emulator: Emulator | None = None
 
@@ -70,6 +72,10 @@ class Rig:
         """The platform."""
         assert self._emulator is not None
         return self._emulator
+
+    def calm(self) -> None:
+        """From now on, no faults."""
+        self.emulator.state.faults = Faults()
 
     def write(self, rows: int, *, first: int = 0, name: str = "in.ndjson") -> None:
         """Append rows to an input file: `r0`, `r1` and so on."""
@@ -98,7 +104,7 @@ class Rig:
         spec = load_pipeline(str(path), env={})
         settings = Settings(
             state_dir=str(self.directory / "state"),
-            platform=Platform(emulator=EmulatorSettings(url=self.emulator.base_url)),
+            platform=Platform(emulator=EmulatorSettings(url=self.emulator.base_url), **self.settings),
         )
         order = RunOrder(spec=spec, spec_path=str(path), fresh=fresh, limit=limit)
         return await run_pipeline(order, settings, observer=observer, stop=stop or StopFlag())
@@ -118,6 +124,15 @@ class Rig:
             return db.execute(sql, values).fetchall()
         finally:
             db.close()
+
+    def struck(self) -> list[int]:
+        """How often each fault of the script has struck."""
+        return [rule["struck"] for rule in self.emulator.state.faults.tally()]
+
+    def asked(self, route: str = "") -> int:
+        """How many requests of a route reached the platform; of all routes without one."""
+        requests = self.emulator._dispatch.requests
+        return requests.get(route, 0) if route else sum(requests.values())
 
     def creates(self) -> int:
         """How many jobs the platform ever made."""

@@ -161,6 +161,7 @@ async def test_a_stop_between_parts_commits_what_was_fetched(rig: Rig) -> None:
     stop = StopFlag()
     first = await rig.run(stop=stop, observer=_StopAt(stop, PartCommitted, 1))
     assert first.accepted > 0
+    assert first.open > 0
     again = await rig.run()
     assert (again.outcome, again.accepted) == ("done", 200)
     assert rig.keys() == sorted(f"r{n}" for n in range(200))
@@ -216,10 +217,13 @@ async def test_refused_credentials_end_the_run_and_lose_nothing(rig: Rig) -> Non
 
 async def test_f26_a_create_lost_past_the_window_is_found_by_its_trace(rig: Rig) -> None:
     """An unanswered create from two days ago: the job list is read, the job is found by trace id, none is made."""
-    await rig.emulate({"at": "response", "route": "jobs.create", "drop": True, "count": 6})
+    await rig.emulate({"at": "response", "route": "jobs.create", "drop": True})
     rig.write(10)
-    with pytest.raises(RunFailed):
+    rig.settings["patience"] = 0.3
+    with pytest.raises(RunFailed) as caught:
         await rig.run()
+    assert caught.value.exit == Exit.REMOTE
+    rig.calm()
     assert rig.creates() == 1
     two_days_ns = 2 * 86_400 * 10**9
     _age(rig, two_days_ns)
@@ -231,10 +235,13 @@ async def test_f26_a_create_lost_past_the_window_is_found_by_its_trace(rig: Rig)
 
 async def test_f26_a_create_that_never_arrived_is_a_new_attempt(rig: Rig) -> None:
     """Past the window and not in the list: a new attempt with a new key makes the one job."""
-    await rig.emulate({"at": "request", "route": "jobs.create", "drop": True, "count": 6})
+    await rig.emulate({"at": "request", "route": "jobs.create", "drop": True})
     rig.write(10)
-    with pytest.raises(RunFailed):
+    rig.settings["patience"] = 0.3
+    with pytest.raises(RunFailed) as caught:
         await rig.run()
+    assert caught.value.exit == Exit.REMOTE
+    rig.calm()
     assert rig.creates() == 0
     _age(rig, 2 * 86_400 * 10**9)
     report = await rig.run()

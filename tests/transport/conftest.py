@@ -67,6 +67,40 @@ class RawServer:
         await self._server.wait_closed()
 
 
+class DrippingServer:
+    """Answers each connection with `head`, then gives `drips` one after the other, `every_s` apart, and stays open."""
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.drips: list[bytes] = []
+        self.every_s = 0.02
+        self.dripped = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self.head)
+        self._drip(writer, list(self.drips))
+
+    def _drip(self, writer: asyncio.StreamWriter, left: list[bytes]) -> None:
+        if not left or writer.is_closing():
+            return
+        writer.write(left.pop(0))
+        self.dripped += 1
+        asyncio.get_running_loop().call_later(self.every_s, self._drip, writer, left)
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def aclose(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        self._server.close()
+        await self._server.wait_closed()
+
+
 class Recorder:
     def __init__(self) -> None:
         self.events = []
@@ -97,6 +131,13 @@ async def elsewhere():
 @pytest.fixture
 async def raw():
     server = await _running(RawServer())
+    yield server
+    await server.aclose()
+
+
+@pytest.fixture
+async def dripping():
+    server = await _running(DrippingServer())
     yield server
     await server.aclose()
 

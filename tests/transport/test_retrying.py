@@ -7,11 +7,13 @@ import pytest
 
 from engine.clock import ManualClock
 from engine.contract.exchange import Request, Trace
-from engine.errors import BrokenAnswer, ConnectFailed
+from engine.errors import BrokenAnswer, ConnectFailed, OutOfPatience
 from engine.retry import Policy
 from engine.transport.listener import Outgoing
+from engine.transport.patience import Patience
 from engine.transport.pooled import PooledTransport
-from engine.transport.retrying import RetryingTransport
+from engine.transport.retry_budget import RetryBudget
+from engine.transport.retrying import RetryingTransport, Waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -128,3 +130,75 @@ async def test_each_try_is_a_span_of_its_own(server, retrying) -> None:
     assert first == trace
     assert (second.trace_id, second.span_id != trace.span_id) == (trace.trace_id, True)
     assert [seen.headers["idempotency-key"] for seen in server.seen] == ["k", "k"]
+
+
+@pytest.fixture
+async def patient(eager):
+    """Makes a transport that waits an outage of the route `patient` out."""
+    pooled = PooledTransport()
+
+    def make(*, seconds, budget=None):
+        waiting = Waiting(Patience(eager, seconds), lambda route: route == "patient")
+        return RetryingTransport(pooled, eager, policy=Policy(attempts=4), seed=1, waiting=waiting, budget=budget)
+
+    yield make
+    await pooled.aclose()
+
+
+async def test_f18_an_outage_is_waited_out_beyond_the_attempts(server, eager, patient) -> None:
+    """A patient route is tried on past the policy's attempts, in pauses that stop growing; others are not."""
+    server.answer = [*([Outgoing(status=503)] * 20), Outgoing(body=b"back")]
+    retrying = patient(seconds=600)
+    response = await retrying.send(Request("GET", server.url, {}, route="patient"))
+    assert (response.body, len(server.seen)) == (b"back", 21)
+    server.seen.clear()
+    server.answer = [Outgoing(status=503)]
+    assert (await retrying.send(Request("GET", server.url, {}, route="other"))).status == 503
+    assert len(server.seen) <= 4
+
+
+async def test_f18_patience_ends_with_the_last_failure(server, eager, patient) -> None:
+    """When the outage outlasts patience, the error says for how long it was waited, and what came last."""
+    server.answer = [Outgoing(status=503)]
+    retrying = patient(seconds=30)
+    with pytest.raises(OutOfPatience, match=r"answered 503.* within 30 s"):
+        await retrying.send(Request("GET", server.url, {}, route="patient"))
+    assert eager.monotonic() <= 31
+
+
+async def test_f18_without_budget_nobody_retries_at_once(server, eager, patient) -> None:
+    """With its budget spent an impatient request gives up, and a patient one waits until retries are due again."""
+    server.answer = [Outgoing(status=503)]
+    budget = RetryBudget(floor=2)
+    retrying = patient(seconds=600, budget=budget)
+    assert (await retrying.send(Request("GET", server.url, {}, route="other"))).status == 503
+    assert len(server.seen) == 3
+    server.answer = lambda _: Outgoing(status=200 if eager.monotonic() > 9 else 503)
+    await retrying.send(Request("GET", server.url, {}, route="patient"))
+    assert eager.monotonic() > 9
+    assert len(server.seen) <= 6
+
+
+@pytest.mark.parametrize(
+    ("said", "waited_s"),
+    [("7", 7), ("Fri, 08 May 2026 12:00:09 GMT", 9), (None, 0), ("0", 0), ("-5", 0), ("1000000000000", 300)],
+)
+async def test_f17_a_429_is_waited_for_as_long_as_it_says(server, eager, patient, said, waited_s) -> None:
+    """F17: seconds, a date, none, zero, negative, a million million: waited, clamped to five minutes."""
+    server.answer = [Outgoing(status=429, headers={} if said is None else {"Retry-After": said}), Outgoing()]
+    retrying = patient(seconds=600)
+    await retrying.send(Request("GET", server.url, {}, route="patient"))
+    assert waited_s <= eager.monotonic() <= waited_s + 0.2
+    assert len(server.seen) == 2
+
+
+def test_f18_the_budget_is_a_share_of_recent_traffic_over_a_floor() -> None:
+    """Ten retries in ten seconds, and one for each ten first tries; what is older counts no more."""
+    budget = RetryBudget(share=0.1, floor=10)
+    assert sum(budget.spend(0.0) for _ in range(50)) == 10
+    for _ in range(100):
+        budget.sent(5.0)
+    assert sum(budget.spend(5.0) for _ in range(50)) == 10
+    assert not budget.spend(9.9)
+    assert sum(budget.spend(10.0) for _ in range(50)) == 10
+    assert sum(budget.spend(100.0) for _ in range(50)) == 10
