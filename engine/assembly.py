@@ -20,7 +20,7 @@ import msgspec
 from engine.client.client import Access, Client, route_of
 from engine.clock import SystemClock
 from engine.codec.fields import struct_of
-from engine.components.catalog import open_sink, open_source, open_transforms
+from engine.components.catalog import open_letters, open_sink, open_source, open_transforms
 from engine.contract.exchange import Request, Trace
 from engine.contract.keys import WELL_KNOWN
 from engine.contract.kinds import KINDS, Kind
@@ -39,12 +39,14 @@ from engine.jobs.watch import Watcher
 from engine.pipeline.spec import PipelineSpec, PollSpec
 from engine.ports import Clock, Observer, Sink, Transport
 from engine.record import Counts
+from engine.runtime.budget import Budget
 from engine.runtime.drain import StopFlag
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
 from engine.runtime.landing import Landing
 from engine.runtime.planner import Planner
 from engine.runtime.reading import Reader
+from engine.runtime.replay import Replay, open_replay
 from engine.runtime.report import Report
 from engine.runtime.run import Run, Stages
 from engine.runtime.session import Opened, Session
@@ -52,6 +54,7 @@ from engine.runtime.tally import Tally
 from engine.runtime.tools import Tools
 from engine.settings import Secret, Settings
 from engine.store.ledger import Ledger
+from engine.store.letters import Shelf
 from engine.telemetry.otel import open_telemetry
 from engine.telemetry.tee import Tee
 from engine.transport.guard import Guard
@@ -203,12 +206,17 @@ def _child_arguments(settings: Settings) -> list[str]:
 
 
 class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run: a pipeline file that was read, from the start (`fresh`) or on, at most `limit` rows of it."""
+    """What to run: a pipeline file that was read, from the start (`fresh`) or on, at most `limit` rows of it.
+
+    With `replay` its dead letters are sent again, in place of its input. `is_aborting`: a stop cancels remote jobs too.
+    """
 
     spec: PipelineSpec
     spec_path: str
     fresh: bool = False
     limit: int | None = None
+    replay: Replay | None = None
+    is_aborting: bool = False
 
 
 async def run_pipeline(
@@ -226,17 +234,23 @@ async def run_pipeline(
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
     ledger = Ledger(Path(settings.state_dir) / spec.name, spec.name)
     try:
-        tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop)
-        parts = _open_parts(spec, spec_path, tools)
+        budget = Budget(spec.dead_letters.max, after=spec.dead_letters.after)
+        tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop, budget=budget)
+        opening = None
+        if order.replay is not None:
+            opening = await open_replay(ledger, spec, order.replay, now_ns=clock.now_ns())
+        shelf = None if opening is None else Shelf(ledger.path, opening.run.run_id)
+        parts = _open_parts(spec, spec_path, tools, shelf)
         session = Session(
             spec=spec, spec_path=spec_path, tools=tools, tally=tally, reader=parts.reader, sink=parts.sink
         )
-        opened = await session.open(fresh=order.fresh)
+        opened = await session.open(fresh=order.fresh, opening=opening)
         if not await session.has_work(opened):
             return await session.nothing_new(opened)
         async with open_platform(settings, observer=tee, clock=clock) as platform:
             await session.begin(opened, platform=platform.description)
             stages = _stages(spec, settings, opened, parts, platform)
+            stages.is_aborting = order.is_aborting
             return await _work(session, opened, stages, spec=spec, limit=order.limit)
     finally:
         ledger.close()
@@ -266,11 +280,14 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     tools: Tools
 
 
-def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools) -> _Parts:
+def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools, shelf: Shelf | None) -> _Parts:
     kind = KINDS[spec.job.kind]
     packer = packer_of(kind, spec.job.payload, secrecy_level=spec.job.secrecy_level)
+    want_values = bool(spec.transform)
     reader = Reader(
-        open_source=partial(open_source, spec.source, want_values=bool(spec.transform)),
+        open_source=partial(open_source, spec.source, want_values=want_values)
+        if shelf is None
+        else partial(open_letters, spec.source, shelf, want_values=want_values),
         transforms=open_transforms(spec.transform, base=Path(spec_path).resolve().parent),
         key=spec.source.key,
         packer=packer,

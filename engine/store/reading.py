@@ -56,6 +56,12 @@ class Glance:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
+    @property
+    def file(self) -> str | None:
+        """Where the pipeline's file was when it last ran."""
+        row = self._db.execute("SELECT value FROM meta WHERE name='file'").fetchone()
+        return None if row is None else str(row[0])
+
     def runs(self, *, limit: int, run_id: str | None = None) -> list[RunLine]:
         """Runs, newest first; `run_id` may be a unique beginning of one."""
         rows = self._db.execute(
@@ -95,12 +101,26 @@ class Glance:
 
     def attempts(self, job: JobRow) -> list[dict[str, Any]]:
         """Earlier attempts of a job, oldest first."""
-        names = ("attempt", "remote_id", "outcome", "error", "ended_ns")
+        names = ("attempt", "remote_id", "outcome", "error", "ended_ns", "key", "trace_id", "code", "http_status")
         rows = self._db.execute(
             f"SELECT {', '.join(names)} FROM attempts WHERE epoch=? AND seq=? ORDER BY attempt",  # noqa: S608
             (job.epoch, job.seq),
         )
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def job(self, epoch: int, seq: int) -> JobRow | None:
+        """One job by its name for ever."""
+        columns = ", ".join(JobRow.__struct_fields__)
+        rows = self._db.execute(f"SELECT {columns} FROM jobs WHERE epoch=? AND seq=?", (epoch, seq))  # noqa: S608
+        return next((job_from(row) for row in rows), None)
+
+    def holds(self, *, remote_id: str, trace_id: str | None) -> bool:
+        """Whether a remote job is ours: by its id, or by the trace of a create whose answer never came."""
+        sql = (
+            "SELECT 1 FROM jobs WHERE remote_id=?1 OR trace_id=?2"
+            " UNION SELECT 1 FROM attempts WHERE remote_id=?1 OR trace_id=?2"
+        )
+        return self._db.execute(sql, (remote_id, trace_id)).fetchone() is not None
 
     def letters(self, *, run_id: str, limit: int) -> list[dict[str, Any]]:
         """Dead letters of a run without their bytes, oldest first."""
