@@ -58,11 +58,12 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 @pass_invocation
 def run(
     invocation: Invocation,
+    *,
     files: tuple[str, ...],
-    as_json: bool,  # noqa: FBT001 - click passes by name
-    fresh: bool,  # noqa: FBT001
+    as_json: bool,
+    fresh: bool,
     limit: int | None,
-    quiet: bool,  # noqa: FBT001
+    quiet: bool,
     on_stop: str,
 ) -> int:
     """Run pipelines one after the other; an unfinished run is continued.

@@ -27,7 +27,6 @@ from engine.store.ledger import letter_values
 from engine.store.rows import JobRow, RunRow
 from engine.telemetry.redact import Redactor
 
-
 _redact = Redactor()
 
 

@@ -21,6 +21,7 @@ from engine.runtime.landing import manifest_of
 from engine.runtime.opening import Opening, by_state, open_run, settings_digest
 from engine.runtime.reading import Reader
 from engine.runtime.report import Outcome, Report, exit_of, peak_mib
+from engine.runtime.reseal import is_unsent, reseal
 from engine.runtime.run import Run
 from engine.runtime.tally import Tally
 from engine.runtime.tools import Tools
@@ -53,6 +54,7 @@ class Session:
     ) -> None:
         self._spec = spec
         self._spec_path = spec_path
+        self._file = str(Path(spec_path).resolve())
         self._tools = tools
         self._tally = tally
         self._reader = reader
@@ -66,18 +68,23 @@ class Session:
             ConfigError: the file no longer fits the unfinished run. StaleCheckpoint, InputError: the input does not.
         """
         ledger = self._tools.ledger
+        last = ledger.last_run()
         opening = opening or open_run(
-            ledger.last_run(),
+            last,
             digest=settings_digest(self._spec),
             fresh=fresh,
             now_ns=self._tools.clock.now_ns(),
             spec_path=self._spec_path,
+            may_change=all(is_unsent(job) for job in ledger.open_jobs(last.epoch)) if last else False,
         )
         epoch = opening.run.epoch
+        jobs = ledger.open_jobs(epoch)
+        if opening.is_changed:
+            await reseal(jobs, reader=self._reader, ledger=ledger, pipeline=self._spec.name)
         return Opened(
             run=opening.run,
             is_resumed=opening.is_resumed,
-            jobs=ledger.open_jobs(epoch),
+            jobs=jobs,
             marks=ledger.marks(epoch),
             parts=ledger.parts(),
             first_seq=ledger.last_seq(epoch),
@@ -100,7 +107,7 @@ class Session:
         before_ns, was_stopped = run.stopped_ns or run.alive_ns, run.stopped_ns is not None
         run.alive_ns, run.stopped_ns = tools.clock.now_ns(), None
         await tools.ledger.put_run(run)
-        await tools.ledger.note_file(str(Path(self._spec_path).resolve()))
+        await tools.ledger.note_file(self._file)
         tools.counts = _counts_of(tools.ledger.book(run.run_id))
         opened.swept = await asyncio.to_thread(self._sink.sweep, {part.name for part in opened.parts})
         ours = [part for part in opened.parts if part.epoch == opened.epoch]
@@ -224,10 +231,8 @@ class Session:
         if not budget.is_spent:
             return []
         left = f"; {report.open} rows are planned and were not sent" if report.open else ""
-        return [
-            f"took no more input: {budget.failed} of {budget.ended} rows that ended were rejected or dead, more than "
-            f"[dead_letters] max allows{left}"
-        ]
+        share = f"{budget.failed} of {budget.ended} rows that ended were rejected or dead"
+        return [f"took no more input: {share}, more than [dead_letters] max allows{left}"]
 
     def _stop_lines(self, report: Report) -> list[str]:
         if report.outcome != "interrupted":

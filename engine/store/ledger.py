@@ -42,6 +42,7 @@ def _insert(table: str, columns: Sequence[str], *, or_replace: bool = False) -> 
 
 _INSERT_JOB = _insert("jobs", _JOB_COLUMNS)
 _MOVE_JOB = f"UPDATE jobs SET {', '.join(f'{name}=?' for name in _MOVED)} WHERE epoch=? AND seq=?"  # noqa: S608
+_RESEAL = "UPDATE jobs SET digest=?, keys_digest=?, body_bytes=?, key=? WHERE epoch=? AND seq=? AND state='planned'"
 _INSERT_RUN = _insert("runs", _RUN_COLUMNS, or_replace=True)
 _ADD_TO_RUN = "UPDATE runs SET read=read+?, filtered=filtered+?, dead=dead+? WHERE run_id=?"
 _INSERT_PART = _insert("parts", _PART_COLUMNS, or_replace=True)
@@ -118,12 +119,6 @@ class Ledger:
                 f"{self._db.path} belongs to pipeline {meta.get('pipeline')!r}, not {pipeline!r}",
                 hint="give the pipeline another name, or use another state_dir",
             )
-        if meta.get("version") != str(VERSION):
-            self.close()
-            raise LedgerBroken(
-                f"{self._db.path} has version {meta.get('version')}, this engine writes {VERSION}",
-                hint="use the engine version that wrote it, or run with --fresh in another state_dir",
-            )
 
     def close(self) -> None:
         """Finish queued writes, close, unlock."""
@@ -133,9 +128,10 @@ class Ledger:
     # What is there ---------------------------------------------------------------------------
 
     def last_run(self, *, epoch: int | None = None, is_done: bool = False) -> RunRow | None:
-        """The newest run of the input; of one epoch, or only among those that are done, where asked."""
+        """The newest run of the input, or of one epoch, a replay's too; only among those that are done, where asked."""
         return self._run(
-            "epoch=coalesce(?, epoch) AND (outcome IS NOT NULL OR NOT ?) AND lands_in IS NULL", (epoch, is_done)
+            "epoch=coalesce(?1, epoch) AND (outcome IS NOT NULL OR NOT ?2) AND (lands_in IS NULL OR epoch=?1)",
+            (epoch, is_done),
         )
 
     def open_replay(self) -> RunRow | None:
@@ -167,6 +163,16 @@ class Ledger:
         """How many jobs of a run are committed, and how many dead."""
         sql = "SELECT state, count(*) FROM jobs WHERE run_id=? AND state IN ('committed','dead') GROUP BY state"
         return {str(state): int(count) for state, count in self._db.rows(sql, (run_id,))}
+
+    def submitted_jobs(self) -> list[JobRow]:
+        """Jobs of every epoch that are at the platform."""
+        rows = self._db.rows(f"SELECT {_JOB_NAMES} FROM jobs WHERE state='submitted' ORDER BY epoch, seq")  # noqa: S608
+        return [job_from(row) for row in rows]
+
+    def job(self, epoch: int, seq: int) -> JobRow | None:
+        """One job by its name for ever."""
+        rows = self._db.rows(f"SELECT {_JOB_NAMES} FROM jobs WHERE epoch=? AND seq=?", (epoch, seq))  # noqa: S608
+        return next((job_from(row) for row in rows), None)
 
     def last_seq(self, epoch: int) -> int:
         """The highest sequence number planned in this epoch; 0 when none."""
@@ -280,6 +286,11 @@ class Ledger:
     def move(self, jobs: Sequence[JobRow]) -> asyncio.Future[None]:
         """Write jobs as they stand now."""
         return self._db.write([self._moves(jobs)])
+
+    def reseal(self, jobs: Sequence[JobRow]) -> asyncio.Future[None]:
+        """Write what unsent jobs are made of, after it has changed."""
+        rows = [(job.digest, job.keys_digest, job.body_bytes, job.key, job.epoch, job.seq) for job in jobs]
+        return self._db.write([(_RESEAL, rows)])
 
     def close_attempt(
         self, job: JobRow, *, outcome: str, now_ns: int, code: str | None = None, http_status: int | None = None

@@ -20,6 +20,8 @@ OPEN, EDITED, REPLAYING, REPLAYED, DROPPED = "open", "edited", "replaying", "rep
 STATES = (OPEN, EDITED, REPLAYING, REPLAYED, DROPPED)
 TO_BE_HAD = (OPEN, EDITED)
 _TABLE = "dead_letters"
+_OF_NEWEST = """coalesce(lands_in, epoch)=
+(SELECT epoch FROM runs WHERE lands_in IS NULL ORDER BY started_ns DESC, epoch DESC LIMIT 1)"""
 _CHUNK_ROWS = 1_000
 _CHUNK_BYTES = 1024 * 1024
 
@@ -74,6 +76,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     codes: tuple[str, ...] = ()
     bucket: str | None = None
     states: tuple[str, ...] = ()
+    epochs: tuple[int, ...] = ()
     run_id: str | None = None
     where: str | None = None
 
@@ -83,6 +86,7 @@ def _condition(selection: Selection) -> tuple[str, list[Any]]:
     values: list[Any] = []
     lists: tuple[tuple[str, Sequence[Any]], ...] = (
         ("id", selection.ids), ("key", selection.keys), ("code", selection.codes), ("state", selection.states),
+        ("epoch", selection.epochs),
     )  # fmt: skip
     for name, wanted in lists:
         if wanted:
@@ -141,13 +145,17 @@ class Letters:
 
     def current_epochs(self) -> list[int]:
         """The epoch of the newest run of the input, and those of the replays that land in its output."""
+        return [int(row[0]) for row in self._ask(f"SELECT DISTINCT epoch FROM runs WHERE {_OF_NEWEST}")]  # noqa: S608
+
+    def is_replaying(self) -> bool:
+        """Whether a replay into that epoch is unfinished."""
+        sql = f"SELECT 1 FROM runs WHERE outcome IS NULL AND lands_in IS NOT NULL AND {_OF_NEWEST}"  # noqa: S608
+        return bool(self._ask(sql))
+
+    def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         db = connect(self.path, read_only=True)
         try:
-            sql = (
-                "SELECT DISTINCT epoch FROM runs WHERE coalesce(lands_in, epoch)="
-                "(SELECT epoch FROM runs WHERE lands_in IS NULL ORDER BY started_ns DESC, epoch DESC LIMIT 1)"
-            )
-            return [int(row[0]) for row in db.execute(sql)]
+            return list(db.execute(sql))
         finally:
             db.close()
 
@@ -169,7 +177,8 @@ class Letters:
 
     def _change(self, letter: Letter, state: str, edited: bytes | None, *, now_ns: int) -> None:
         sql = (
-            "UPDATE dead_letters SET state=?, edited=?, changed_ns=? WHERE id=? AND state IN ('open','edited','dropped')"
+            "UPDATE dead_letters SET state=?, edited=?, changed_ns=?"
+            " WHERE id=? AND state IN ('open','edited','dropped')"
         )
         change: Statement = (sql, [(state, edited, now_ns, letter.id)])
         database = Database(self.path, SCHEMA)

@@ -9,6 +9,7 @@ import msgspec
 
 from engine.errors import StateError
 from engine.store.ledger import job_from
+from engine.store.migrate import steps
 from engine.store.rows import JobRow
 from engine.store.sqlite import connect
 
@@ -31,6 +32,7 @@ class RunLine(msgspec.Struct, frozen=True, kw_only=True):
     open: int
     jobs: int
     parts: int
+    lands_in: int | None = None
 
 
 class Glance:
@@ -47,6 +49,7 @@ class Glance:
             raise StateError(
                 f"there is no ledger in {directory}", hint="run the pipeline first, or check `state_dir` in config.toml"
             )
+        self.path = path
         self.pipeline = directory.name
         self._db = connect(path, read_only=True)
 
@@ -149,7 +152,17 @@ class Glance:
             open=row["read"] - row["a"] - row["x"] - dead - row["filtered"],
             jobs=row["n"],
             parts=row["parts"],
+            lands_in=row["lands_in"],
         )
+
+
+def is_old(path: Path) -> bool:
+    """Whether a ledger file was written by an older engine, whose tables lack columns."""
+    db = connect(path, read_only=True)
+    try:
+        return bool(steps(db.execute))
+    finally:
+        db.close()
 
 
 def pipelines_in(state_dir: Path) -> list[str]:

@@ -20,7 +20,8 @@ UPDATE dead_letters SET state=CASE WHEN edited IS NULL THEN 'open' ELSE 'edited'
 WHERE replay_run=? AND state='replaying'
 """
 _ENDED = """
-UPDATE dead_letters SET state='replayed', changed_ns=coalesce(?, changed_ns) WHERE replay_run=? AND state='replaying' AND id>? AND id<=?
+UPDATE dead_letters SET state='replayed', changed_ns=coalesce(?, changed_ns)
+WHERE replay_run=? AND state='replaying' AND id>? AND id<=?
 """
 # A letter of a replay is found by its place, which is the letter it was; it takes over where that one came from.
 _CAME_FROM = """

@@ -96,7 +96,11 @@ class Database:
                 self._change(migrate(self._db.execute))
             self._db.executescript(schema)
         except sqlite3.DatabaseError as exc:
+            self._db.close()
             raise _translate(exc, path) from exc
+        except LedgerBroken:
+            self._db.close()
+            raise
         self._tickets: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_groups, name="ledger-writer", daemon=True)
         self._thread.start()

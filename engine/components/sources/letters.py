@@ -72,7 +72,7 @@ class LetterSource:
                     after = letter.id
 
     def _is_json(self, letter: Letter) -> bool:
-        """Whether a letter holds JSON: every one of lines of JSON, an edited one, a row of a table that was read well."""
+        """Whether a letter holds JSON: one of an NDJSON input, an edited one, a row of a table that was read well."""
         return self._csv is None or letter.edited is not None or letter.key != "" or _is_object(letter.text)
 
 
@@ -80,7 +80,9 @@ class _JsonLetters(NdjsonSource):
     """Letters as lines of JSON."""
 
     def batch(self, after: int, letters: list[Letter]) -> Batch:
-        lines = Lines(start=after, line=1, texts=[_one_line(entry.text) for entry in letters], ends=[e.id for e in letters])
+        lines = Lines(
+            start=after, line=1, texts=[_one_line(entry.text) for entry in letters], ends=[e.id for e in letters]
+        )
         batch = self._whole(NAME, lines) or self._line_by_line(NAME, lines)
         return _placed(batch, after, letters)
 
