@@ -53,7 +53,7 @@ def dlq() -> None:
     "--state", "states", type=click.Choice((*STATES, "all")), multiple=True,
     help="Only in this state.  [default: open, edited and replaying; with --counts all]",
 )  # fmt: skip
-@click.option("--where", metavar="SQL", help="A condition on the columns of a letter, in SQL.")
+@click.option("--where", metavar="SQL", help="A condition on the columns of a letter, in SQL; `row` is its record.")
 @click.option("--counts", "is_counting", is_flag=True, help="Only how many, by bucket, code and state.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Letters per pipeline.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per letter, without its bytes.")
@@ -187,7 +187,7 @@ def _became(directory: Path, letter: Letter) -> list[int]:
 @click.option("--reason", "codes", metavar="CODE", multiple=True, help="Only with this code; may be repeated.")
 @click.option("--bucket", type=click.Choice(("rejected", "dead")), help="Refused by the platform, or given up.")
 @click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only in this state.")
-@click.option("--where", metavar="SQL", help="A condition on the columns of a letter, in SQL.")
+@click.option("--where", metavar="SQL", help="A condition on the columns of a letter, in SQL; `row` is its record.")
 @click.option(
     "--format", "form", type=click.Choice(("raw", "json")), default="raw", show_default=True,
     help="raw: the records as a replay would read them, a line each. json: with place, reason and state.",

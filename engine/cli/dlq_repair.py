@@ -82,14 +82,12 @@ def _text(letter: Letter, pairs: tuple[str, ...], gone: tuple[str, ...], file: s
         return _checked(_read(file))
     if not pairs and not gone:
         return _edited_by_hand(letter)
-    members = _members(letter)
+    members = {name: value for name, value in _members(letter).items() if name not in gone}
     for pair in pairs:
         field, equals, value = pair.partition("=")
         if not equals or not field:
             raise click.BadParameter(f"`{pair}` is not FIELD=VALUE")
         members[field] = _value(value)
-    for field in gone:
-        members.pop(field, None)
     return dumps(members)
 
 
@@ -142,7 +140,7 @@ def _checked(text: bytes) -> bytes:
 @click.option("--key", "keys", multiple=True, help="Letters of the row with this key; may be repeated.")
 @click.option("--reason", "codes", metavar="CODE", multiple=True, help="Letters with this code; may be repeated.")
 @click.option("--bucket", type=click.Choice(("rejected", "dead")), help="Refused by the platform, or given up.")
-@click.option("--where", metavar="SQL", help="Letters for which this condition on their columns holds.")
+@click.option("--where", metavar="SQL", help="Letters for which this SQL condition holds; `row` is the record.")
 @click.option("--all", "is_all", is_flag=True, help="Every letter that is to be had.")
 @click.option("--fresh", is_flag=True, help="Abandon an unfinished replay instead of continuing it.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")

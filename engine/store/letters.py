@@ -20,6 +20,8 @@ OPEN, EDITED, REPLAYING, REPLAYED, DROPPED = "open", "edited", "replaying", "rep
 STATES = (OPEN, EDITED, REPLAYING, REPLAYED, DROPPED)
 TO_BE_HAD = (OPEN, EDITED)
 _TABLE = "dead_letters"
+# `row` is the record as a replay would read it, as text: what conditions on its content are written about.
+_LETTERS = "(SELECT *, CAST(coalesce(edited, raw) AS TEXT) AS row FROM dead_letters)"
 _OF_NEWEST = """coalesce(lands_in, epoch)=
 (SELECT epoch FROM runs WHERE lands_in IS NULL ORDER BY started_ns DESC, epoch DESC LIMIT 1)"""
 _CHUNK_ROWS = 1_000
@@ -125,20 +127,20 @@ class Letters:
             ConfigError: `where` is no condition on the columns of a letter.
         """
         condition, values = _condition(selection)
-        sql = f"SELECT {_NAMES} FROM {_TABLE} WHERE {condition} ORDER BY id LIMIT ?"  # noqa: S608 - confined
+        sql = f"SELECT {_NAMES} FROM {_LETTERS} WHERE {condition} ORDER BY id LIMIT ?"  # noqa: S608 - confined
         return [_letter(row) for row in ask_confined(self.path, _TABLE, sql, [*values, limit])]
 
     def ids(self, selection: Selection) -> list[int]:
         """Only their ids, however many there are."""
         condition, values = _condition(selection)
-        sql = f"SELECT id FROM {_TABLE} WHERE {condition} ORDER BY id"  # noqa: S608 - confined
+        sql = f"SELECT id FROM {_LETTERS} WHERE {condition} ORDER BY id"  # noqa: S608 - confined
         return [int(row[0]) for row in ask_confined(self.path, _TABLE, sql, values)]
 
     def counts(self, selection: Selection) -> list[tuple[str, str, str, int]]:
         """How many there are of each bucket, code and state."""
         condition, values = _condition(selection)
         sql = (
-            f"SELECT bucket, code, state, count(*) FROM {_TABLE} WHERE {condition}"  # noqa: S608 - confined
+            f"SELECT bucket, code, state, count(*) FROM {_LETTERS} WHERE {condition}"  # noqa: S608 - confined
             " GROUP BY bucket, code, state ORDER BY 4 DESC, 1, 2, 3"
         )
         return [(str(a), str(b), str(c), int(n)) for a, b, c, n in ask_confined(self.path, _TABLE, sql, values)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from engine.errors import ConfigError, Exit, StaleCheckpoint
@@ -58,6 +56,7 @@ async def test_a_run_in_which_too_much_fails_takes_no_more_input(rig: Rig) -> No
     assert rig.creates() < 200
     assert first.dead == 10 * struck
     assert "took no more input" in first.lines[0]
+    rig.replace("jobs_in_flight = 4", "jobs_in_flight = 64")
     again = await rig.run()
     assert again.open == 0
     assert rig.creates() == 200
@@ -76,11 +75,12 @@ async def test_what_was_not_sent_is_made_again_from_a_repaired_file(rig: Rig) ->
     assert first.outcome == "over_budget"
     assert first.open > 0
     assert emulator.state.faults.tally()[0]["struck"] == 5
+    rig.replace("jobs_in_flight = 2", "jobs_in_flight = 64")
     rig.replace('name = "label"', 'name = "title"')
     again = await rig.run()
     assert (again.run_id, again.open) == (first.run_id, 0)
-    kinds = {row[0] for row in emulator.state.db.execute("SELECT label FROM entities")}
-    assert kinds <= {None} | {f"Row {n}" for n in range(1_000)}
+    labels = [row[0] for row in emulator.state.db.execute("SELECT label FROM entities")]
+    assert labels.count(None) == again.accepted - first.accepted > 0
     assert again.accepted + again.dead == 1_000
     assert rig.creates() == 100
 
@@ -103,9 +103,9 @@ async def test_a_file_that_makes_other_rows_of_unsent_jobs_is_refused(rig: Rig) 
     await rig.emulate({**_ALL_JOBS_FAIL, "count": 5})
     rig.write(1_000)
     assert (await rig.run()).open > 0
-    text: Any = rig.text
+    text = rig.text
     rig.text += '[[transform]]\ntype="filter"\nfield="id"\nop="=="\nvalue="r1"\n'
     with pytest.raises(StaleCheckpoint):
         await rig.run()
-    rig.text = text
+    rig.text = text.replace("jobs_in_flight = 2", "jobs_in_flight = 64")
     assert (await rig.run()).open == 0
