@@ -109,7 +109,7 @@ def _print(document: dict[str, Any]) -> None:
                 emit(f"  input        {cut['input']} bytes {cut['start']}-{cut['end']}, from line {cut['line']}")
         elif name == "attempts":
             for attempt in value:
-                emit(f"  earlier      attempt {attempt['attempt']}: {attempt['outcome']} {attempt['error'] or ''}")
+                emit(f"  attempt {attempt['attempt']:<5}{attempt['outcome']} {attempt['error'] or ''}".rstrip())
         elif name.endswith("_ns"):
             emit(f"  {name.removesuffix('_ns'):<12} {time_text(value)}")
         elif value is not None:

@@ -153,8 +153,9 @@ def reattach(invocation: Invocation, *, name: str, refetch: bool) -> int:
     directory = Path(settings.state_dir) / pipeline
     ledger = Ledger(directory, pipeline)
     try:
-        job = _fit(ledger, found, pipeline)
-        letters = Letters(directory).find(Selection(where=f"epoch={job.epoch} AND seq={job.seq}"))
+        shelf = Letters(directory)
+        job = _fit(ledger, found, pipeline, shelf.current_epochs())
+        letters = shelf.find(Selection(where=f"epoch={job.epoch} AND seq={job.seq}"))
         if any(letter.state in ("replaying", "replayed") for letter in letters):
             raise StateError(
                 f"rows of job {job.seq} were sent again since; taking it back could deliver them twice",
@@ -170,11 +171,13 @@ def reattach(invocation: Invocation, *, name: str, refetch: bool) -> int:
     return 0
 
 
-def _fit(ledger: Ledger, found: JobRow, pipeline: str) -> JobRow:
+def _fit(ledger: Ledger, found: JobRow, pipeline: str, epochs: list[int]) -> JobRow:
     job = ledger.job(found.epoch, found.seq)
     if job is None or job.state not in BY_HAND:
         done = "its rows have landed" if found.state == COMMITTED else "it goes on by itself"
         raise StateError(f"job {found.seq} is {found.state}: {done}", hint=f"engine jobs show {found.key}")
+    if job.epoch not in epochs:
+        raise StateError(f"job {job.seq} is of epoch {job.epoch}, whose rows were all read again since")
     if job.remote_id is None:
         raise StateError(
             f"job {job.seq} never reached the platform", hint=f"engine dlq replay {pipeline} --where seq={job.seq}"

@@ -19,8 +19,9 @@ import msgspec
 from engine.cli.failures import exit_code_of, render
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.live import LiveView
-from engine.cli.output import emit, emit_json, grouped, tell
+from engine.cli.output import clock_text, emit, emit_json, grouped, tell
 from engine.cli.summary import command_of, report_fields, report_lines
+from engine.cli.tally import Tally
 from engine.errors import EngineError, Exit
 from engine.pipeline.spec import PipelineSpec
 from engine.runtime.drain import StopFlag
@@ -164,7 +165,7 @@ def _listen(stop: StopFlag, view: LiveView | None, *, is_aborting: bool) -> Call
     def on_signal() -> None:
         if not stop.is_set:
             stop.request()
-            line = stopping(view.tally.in_flight("running") if view else None, is_aborting=is_aborting)
+            line = stopping(view.tally if view else None, is_aborting=is_aborting)
             if view:
                 view.say([line])
             else:
@@ -183,10 +184,14 @@ def _listen(stop: StopFlag, view: LiveView | None, *, is_aborting: bool) -> Call
     return restore
 
 
-def stopping(remote: int | None, *, is_aborting: bool) -> str:
-    """What the first signal is answered with; `remote` jobs are at the platform, where that is known."""
+def stopping(tally: Tally | None, *, is_aborting: bool) -> str:
+    """What the first signal is answered with; `tally` knows what is at the platform, and how long such jobs take."""
+    remote = None if tally is None else tally.in_flight("running")
     jobs = "remote jobs" if remote is None else f"{grouped(remote)} remote job{'' if remote == 1 else 's'}"
-    fate = f"{jobs} will be cancelled" if is_aborting else f"{jobs} keep running"
+    fate = f"{jobs} will be cancelled" if is_aborting else f"{jobs} keep{'s' if remote == 1 else ''} running"
+    longest_s = None if tally is None else tally.stages["running"].quantile(0.95)
+    if longest_s is not None and remote and not is_aborting:
+        fate += f" (last one expected in ~{clock_text(longest_s)})"
     return f"stopping: no new jobs · what is on the wire is finished · {fate}. Once more to force."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 
 from engine.errors import ConfigError, StateError
 from engine.events import JobSubmitted
+from engine.pipeline.parse import load_pipeline
 from engine.runtime.drain import StopFlag
-from engine.runtime.replay import Replay
+from engine.runtime.replay import Replay, open_replay
+from engine.store.ledger import Ledger
 from engine.store.letters import Selection
 from tests.runtime.conftest import Rig, plain
 from tests.runtime.watchers import At
@@ -248,4 +251,20 @@ async def test_letters_of_a_ledger_of_version_1_can_be_replayed(rig: Rig) -> Non
     assert (await rig.run()).outcome == "nothing_new"
     rig.replace('rank = "int"', 'rank = "json"')
     assert (await rig.replay()).accepted == 2
+    assert rig.keys() == sorted(f"r{n}" for n in range(20))
+
+
+async def test_f01_a_replay_that_died_with_its_letters_taken_goes_on(rig: Rig) -> None:
+    """Killed right after it took them, before anything was sent: the next replay is that one."""
+    rig.replace('key   = "id"', _FIELDS)
+    _write(rig, 20, bad_every=10)
+    await rig.run()
+    rig.replace('rank = "int"', 'rank = "json"')
+    spec = load_pipeline(str(rig.directory / "rig.toml"), env={})
+    ledger = Ledger(rig.directory / "state" / "rig", "rig")
+    opening = await open_replay(ledger, spec, Replay(letters=(1, 2)), now_ns=time.time_ns())
+    ledger.close()
+    assert rig.letters.ids(Selection(states=("replaying",))) == [1, 2]
+    again = await rig.replay()
+    assert (again.run_id, again.outcome, again.accepted) == (opening.run.run_id, "done", 2)
     assert rig.keys() == sorted(f"r{n}" for n in range(20))
