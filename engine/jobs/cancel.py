@@ -14,7 +14,7 @@ import msgspec
 from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import CANCELLED, TERMINAL, RemoteJob, error_of
-from engine.errors import EngineError, Missing, PlatformError, TransportError
+from engine.errors import EngineError, Missing, PlatformError, TimedOut, TransportError
 from engine.jobs.key import derive_key
 from engine.jobs.lifecycle import settle, start_over
 from engine.ports import Clock
@@ -37,9 +37,15 @@ class Cancelled(msgspec.Struct, kw_only=True):
 
 
 async def cancel_jobs(
-    jobs: Sequence[JobRow], *, client: Client, ledger: Ledger, clock: Clock, again_as: str | None = None
+    jobs: Sequence[JobRow],
+    *,
+    client: Client,
+    ledger: Ledger,
+    clock: Clock,
+    again_as: str | None = None,
+    within_s: float | None = None,
 ) -> Cancelled:
-    """Ask the platform to end submitted jobs, and write down what it answered.
+    """Ask the platform to end submitted jobs, and write down what it answered, `within_s` at most.
 
     With `again_as`, the pipeline's name, cancelled jobs are planned again, each with a new key; without it they are
     cancelled for good, and the next run makes dead letters of their rows.
@@ -59,7 +65,13 @@ async def cancel_jobs(
         if remote is not None:
             await _write_down(remote, rows, told, ledger=ledger, clock=clock, again_as=again_as)
 
-    await asyncio.gather(*(one(remote_id, rows) for remote_id, rows in by_remote.items()))
+    try:
+        async with asyncio.timeout(within_s):
+            await asyncio.gather(*(one(remote_id, rows) for remote_id, rows in by_remote.items()))
+    except TimeoutError:
+        # Whatever arrived all the same is recognised by the mark, when the next run asks about the job.
+        told.failed = len(jobs) - told.cancelled - told.asked - told.ended
+        told.first_error = told.first_error or TimedOut(f"no answer within {within_s:g} s")
     return told
 
 

@@ -37,6 +37,8 @@ from engine.store.rows import JobRow, RunRow
 
 _FETCH_TRIES = 3
 _ALIVE_EVERY_S = 2.0
+# A stop is to end within seconds, also where the platform does not answer any more.
+_ABORT_WITHIN_S = 3.0
 
 
 class Stages(msgspec.Struct, kw_only=True):
@@ -182,7 +184,12 @@ class Run:
         await self._is_unwatched.wait()
         jobs = [job for job in stages.watcher.jobs if job.state == lifecycle.SUBMITTED]
         self.aborted = await cancel_jobs(
-            jobs, client=stages.client, ledger=tools.ledger, clock=tools.clock, again_as=self._pipeline
+            jobs,
+            client=stages.client,
+            ledger=tools.ledger,
+            clock=tools.clock,
+            again_as=self._pipeline,
+            within_s=_ABORT_WITHIN_S,
         )
 
     async def _settled(self, ended: Settled) -> None:

@@ -276,7 +276,9 @@ def _abort_lines(run: Run) -> list[str]:
     told = run.aborted
     if told is None:
         return []
-    lines = [f"{told.cancelled + told.asked} remote jobs were cancelled; their rows are sent again by the next run"]
+    lines = [f"{told.cancelled} remote jobs were cancelled; their rows are sent again by the next run"]
+    if told.asked:
+        lines.append(f"{told.asked} were asked to end and still run; the next run sends their rows again if they do")
     if told.ended:
         lines.append(f"{told.ended} had ended before; the next run takes them as they are")
     if told.failed and told.first_error:
