@@ -15,13 +15,20 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class RunStarted(Event, frozen=True):
-    """A run began or was taken up again. `resumed` counts jobs by the state they were found in."""
+    """A run began or was taken up again. `resumed` counts jobs by the state they were found in.
+
+    `idle_s` since the process before this one was last known to work, `was_stopped` if it ended in order; `swept`
+    files of it were discarded.
+    """
 
     run_id: str
     pipeline: str
     platform: str
     trace_id: str
     resumed: dict[str, int]
+    idle_s: float | None = None
+    was_stopped: bool = False
+    swept: int = 0
 
 
 class BatchRead(Event, frozen=True):

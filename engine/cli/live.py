@@ -32,6 +32,19 @@ _REMEDIES = {
 }
 
 
+# What becomes of a job that is found in a state: of one, of several.
+_FOUND = {
+    "committed": ("committed, skipped", "committed, skipped"),
+    "dead": ("dead, skipped", "dead, skipped"),
+    "submitted": ("re-attached", "re-attached"),
+    "submitting": ("sent again with its key", "sent again with their keys"),
+    "succeeded": ("fetched again", "fetched again"),
+    "planned": ("still to be sent", "still to be sent"),
+    "failed": ("failed, up for a new attempt", "failed, up for a new attempt"),
+    "cancelled": ("cancelled", "cancelled"),
+}
+
+
 class LiveView:
     """Shows one run. `start` and `stop` are called on the loop; `notice` from it.
 
@@ -133,19 +146,22 @@ def opening(event: RunStarted) -> list[str]:
         f"{event.pipeline}  ·  run {event.run_id}  ·  trace {event.trace_id}",
         f"  platform  {event.platform}",
     ]
-    left = {state: jobs for state, jobs in event.resumed.items() if jobs}
-    words = {
-        "committed": "committed, skipped",
-        "submitted": "re-attached",
-        "submitting": "sent again with their keys",
-        "planned": "still to be sent",
-        "succeeded": "fetched again",
-        "failed": "failed, up for a new attempt",
-        "cancelled": "cancelled",
-        "dead": "dead, skipped",
-    }
-    found = [f"{grouped(jobs)} {words.get(state, state)}" for state, jobs in left.items()]
-    return [*lines, f"  resume    {' · '.join(found) if found else 'nothing unfinished'}"]
+    if event.idle_s is None:
+        return [*lines, "  resume    nothing unfinished"]
+    ago = clock_text(event.idle_s)
+    how = f"stopped {ago} ago" if event.was_stopped else f"killed about {ago} ago, no clean shutdown"
+    found = [
+        f"{grouped(event.resumed[state])} {words[event.resumed[state] > 1]}"
+        for state, words in _FOUND.items()
+        if event.resumed.get(state)
+    ]
+    if event.swept:
+        found.append(f"{grouped(event.swept)} unfinished file{'' if event.swept == 1 else 's'} discarded")
+    return [
+        *lines,
+        f"resuming run {event.run_id} ({how})",
+        f"   {' · '.join(found) if found else 'no job was planned yet'}",
+    ]
 
 
 def panel(tally: Tally, pipeline: str, elapsed_s: float, input_bytes: int | None) -> list[str]:

@@ -24,7 +24,8 @@ from engine.version import __version__
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("engine.cli.run:run", "Run pipelines; an unfinished run is continued."),
     "check": ("engine.cli.check:check", "Find everything that is wrong with pipelines and settings."),
-    "jobs": ("engine.cli.jobs:jobs", "Look into the ledger of a pipeline."),
+    "jobs": ("engine.cli.jobs:jobs", "Look into the ledger of a pipeline; cancel and re-attach jobs."),
+    "dlq": ("engine.cli.dlq:dlq", "Look at rows that did not make it, repair them, send them again."),
     "runs": ("engine.cli.runs:runs", "List and show past runs."),
     "call": ("engine.cli.call:call", "Call any route of the contract by name, JSON in and out."),
     "emulator": ("engine.cli.emulator:emulator", "Serve the whole contract on loopback."),

@@ -60,6 +60,11 @@ class Watcher:
     def __len__(self) -> int:
         return sum(map(len, self._watched.values()))
 
+    @property
+    def jobs(self) -> list[JobRow]:
+        """The jobs that are watched."""
+        return [job for rows in self._watched.values() for job in rows]
+
     def add(self, job: JobRow) -> None:
         """Watch a submitted job. Remote ids need not be unique: one answer then settles several rows."""
         remote_id = job.remote_id or ""

@@ -161,9 +161,15 @@ class SinkSpec(_Table, frozen=True):
 
 
 class DeadLettersSpec(_Table, frozen=True):
-    """`[dead_letters]`: `max` is a fraction of the rows read (rejected and dead together)."""
+    """`[dead_letters]`: `max` is a fraction of the rows read (rejected and dead together).
+
+    It is judged at the end, and on the way: a run in which too much fails takes no more input.
+    """
 
     max: Annotated[Fraction, Meta(description="Share of the rows read; beyond it the run exits 5.")] | None = None
+    after: Annotated[
+        int, Meta(description="Rows that must have ended before `max` can stop a run in its course.", ge=1)
+    ] = 1_000
 
 
 class ExpectSpec(_Table, frozen=True):

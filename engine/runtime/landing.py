@@ -56,7 +56,7 @@ class Landing:
         self._run = run
         self._pipeline = pipeline
         self._tools = tools
-        self._parts = [part for part in parts if part.epoch == run.epoch]
+        self._parts = [part for part in parts if part.epoch == run.output_epoch]
         self._next = max((part.number for part in self._parts), default=0) + 1
         self._filling: Filling | None = None
         self._turn = asyncio.Lock()
@@ -109,12 +109,12 @@ class Landing:
 
     async def write_manifest(self) -> None:
         """Replace the manifest by what the ledger holds for this epoch."""
-        document = manifest_of(self._pipeline, self._run.epoch, self._parts)
+        document = manifest_of(self._pipeline, self._run.output_epoch, self._parts)
         self.manifest = await asyncio.to_thread(self._sink.write_manifest, document)
 
     def _begin(self) -> Filling:
         number, self._next = self._next, self._next + 1
-        part = self._sink.begin(epoch=self._run.epoch, number=number)
+        part = self._sink.begin(epoch=self._run.output_epoch, number=number)
         return Filling(part=part, number=number, since=self._tools.clock.monotonic(), landed=[])
 
     def _is_full(self, filling: Filling) -> bool:
@@ -158,7 +158,7 @@ class Landing:
 
     def _row(self, number: int, file: PartFile) -> PartRow:
         return PartRow(
-            epoch=self._run.epoch,
+            epoch=self._run.output_epoch,
             number=number,
             run_id=self._run.run_id,
             name=file.name,

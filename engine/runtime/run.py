@@ -19,6 +19,7 @@ from engine.contract.jobs import RemoteJob, error_of
 from engine.errors import BrokenAnswer, CapExceeded, EngineError, Missing, RecordError, Rejected, RunFailed, Unbalanced
 from engine.events import ResultFetched, Waited
 from engine.jobs import lifecycle
+from engine.jobs.cancel import Cancelled, cancel_jobs
 from engine.jobs.fetch import Fetcher, Outcome
 from engine.jobs.records import letters_of
 from engine.jobs.slots import Slots
@@ -40,6 +41,8 @@ from engine.transport.patience import Patience, PatienceEnded
 _FETCH_TRIES = 8
 _ALIVE_EVERY_S = 2.0
 _STOP_GRACE_S = 3.0
+# A stop is to end within seconds, also where the platform does not answer any more.
+_ABORT_WITHIN_S = 3.0
 
 
 class Stages(msgspec.Struct, kw_only=True):
@@ -47,6 +50,7 @@ class Stages(msgspec.Struct, kw_only=True):
 
     `slots` has one slot per job at the platform; `create_workers` and `fetch_workers` count tasks; `cooldown_s` is the
     wait before another attempt of a failed job; `patience` is what everybody waits with for a platform that is down.
+    `is_aborting`: a stop also cancels what is at the platform.
     """
 
     client: Client
@@ -64,6 +68,7 @@ class Stages(msgspec.Struct, kw_only=True):
     create_workers: int
     fetch_workers: int
     cooldown_s: float
+    is_aborting: bool = False
 
 
 class Run:
@@ -79,7 +84,10 @@ class Run:
         self._quiet = asyncio.Event()
         self._background: TaskGroup | None = None
         self._fetchers: TaskGroup | None = None
+        self._watching = anyio.CancelScope()
+        self._is_unwatched = asyncio.Event()
         self.unbalanced: list[Unbalanced] = []
+        self.aborted: Cancelled | None = None
 
     async def run(self, jobs: Sequence[JobRow], marks: dict[str, Mark], *, limit: int | None) -> None:
         """Take up the open jobs, read on from the marks, and return when nothing is left to do.
@@ -120,6 +128,8 @@ class Run:
                     self._results.drain()
                 self._results.close()
             await stages.landing.flush()
+            if self._is_stopping and stages.is_aborting:
+                await self._abort()
             background.cancel_scope.cancel()
 
     # Stages ----------------------------------------------------------------------------------
@@ -159,6 +169,10 @@ class Run:
             stages.tools.observer.notice(Waited("remote", stages.tools.clock.monotonic() - started))
             if self._is_stopping:
                 continue  # It stays planned; the next run submits it.
+            if stages.tools.tolerance.is_spent:
+                stages.slots.release()
+                self._done()  # The same; meanwhile what is at the platform is finished.
+                continue
             try:
                 await stages.submitter.submit(ready.job, ready.body or await self._body_of(ready.job))
             except Rejected as exc:
@@ -176,9 +190,27 @@ class Run:
 
     async def _watch(self) -> None:
         try:
-            await self._stages.watcher.run(self._settled)
+            with self._watching:
+                await self._stages.watcher.run(self._settled)
         except* PatienceEnded:
             pass
+        finally:
+            self._is_unwatched.set()
+
+    async def _abort(self) -> None:
+        """Cancel what is at the platform; the next run makes it again."""
+        stages, tools = self._stages, self._stages.tools
+        self._watching.cancel()
+        await self._is_unwatched.wait()
+        jobs = [job for job in stages.watcher.jobs if job.state == lifecycle.SUBMITTED]
+        self.aborted = await cancel_jobs(
+            jobs,
+            client=stages.client,
+            ledger=tools.ledger,
+            clock=tools.clock,
+            again_as=self._pipeline,
+            within_s=_ABORT_WITHIN_S,
+        )
 
     async def _settled(self, ended: Settled) -> None:
         now_ns = self._stages.tools.clock.now_ns()
@@ -237,6 +269,7 @@ class Run:
                 fetch_span(job, outcome.body_bytes, now_ns=clock.now_ns(), took_s=took_s)
             )
             await spill.land(job, rows=outcome.accepted, letters=letters)
+            self._stages.tools.tolerance.end(job.rows, failed=len(letters))
         finally:
             spill.discard()
 

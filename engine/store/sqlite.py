@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from engine import failpoints
-from engine.errors import LedgerBroken, OutputError
+from engine.errors import ConfigError, LedgerBroken, OutputError
 
 Statement = tuple[str, Sequence[Sequence[Any]]]
 _Ticket = tuple[list[Statement], "asyncio.Future[None]", asyncio.AbstractEventLoop]
 # What the statements of a transaction change, as names of failpoints; asked only while one is set.
 Places = Callable[[Iterable[Statement]], Iterable[str]]
+# Asks the file what it is, and answers the statements that make it what it should be.
+Migrate = Callable[[Callable[[str], Iterable[tuple[Any, ...]]]], Sequence[str]]
 _GROUP_MAX = 4096
 
 
@@ -45,6 +47,34 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return db
 
 
+_FUNCTIONS_REFUSED = frozenset(("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"))
+
+
+def ask_confined(path: Path, table: str, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Run a question that holds SQL of a user's: it can read the columns of one table, and do nothing else.
+
+    Raises:
+        ConfigError: the database refuses it, in the database's words.
+    """
+
+    def judge(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        is_fine = (
+            action == sqlite3.SQLITE_SELECT
+            or (action == sqlite3.SQLITE_READ and first == table)
+            or (action == sqlite3.SQLITE_FUNCTION and second not in _FUNCTIONS_REFUSED)
+        )
+        return sqlite3.SQLITE_OK if is_fine else sqlite3.SQLITE_DENY
+
+    db = connect(path, read_only=True)
+    try:
+        db.set_authorizer(judge)
+        return db.execute(sql, values).fetchall()
+    except (sqlite3.Error, sqlite3.Warning) as exc:
+        raise ConfigError(f"the condition cannot be used: {exc}") from exc
+    finally:
+        db.close()
+
+
 def _translate(exc: sqlite3.Error, path: Path) -> LedgerBroken | OutputError:
     text = str(exc)
     if "full" in text or "readonly" in text or "unable to open" in text or "I/O" in text:
@@ -60,16 +90,24 @@ def _translate(exc: sqlite3.Error, path: Path) -> LedgerBroken | OutputError:
 class Database:
     """One SQLite file with a writer thread of its own."""
 
-    def __init__(self, path: Path, schema: str, *, places: Places | None = None) -> None:
-        """Open or create; `schema` must be safe to run again."""
+    def __init__(
+        self, path: Path, schema: str, *, migrate: Migrate | None = None, places: Places | None = None
+    ) -> None:
+        """Open or create; `schema` must be safe to run again. `migrate` says what an older file needs before that."""
         self.path = path
         self._places = places if failpoints.IS_ON else None
         self._db = connect(path)
         self._reader: sqlite3.Connection | None = None
         try:
+            if migrate is not None:
+                self._change(migrate(self._db.execute))
             self._db.executescript(schema)
         except sqlite3.DatabaseError as exc:
+            self._db.close()
             raise _translate(exc, path) from exc
+        except LedgerBroken:
+            self._db.close()
+            raise
         self._tickets: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_groups, name="ledger-writer", daemon=True)
         self._thread.start()
@@ -117,6 +155,19 @@ class Database:
         except sqlite3.Error as exc:
             raise _translate(exc, self.path) from exc
         return row
+
+    def _change(self, statements: Sequence[str]) -> None:
+        """Change the tables, all or nothing: a file is of one version or of the next."""
+        if not statements:
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for sql in statements:
+                self._db.execute(sql)
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._roll_back()
+            raise
 
     def close(self) -> None:
         """Finish what is queued, then close; safe to call twice."""
