@@ -27,6 +27,7 @@ from engine.contract.kinds import KINDS, Kind
 from engine.contract.profile import PROFILE
 from engine.emulator.child import Child
 from engine.errors import ConfigError, ConnectFailed, EngineError, RunFailed
+from engine.events import Warned
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
 from engine.jobs.interpret import Reading
@@ -54,6 +55,8 @@ from engine.settings import Secret, Settings
 from engine.store.ledger import Ledger
 from engine.telemetry.otel import open_telemetry
 from engine.telemetry.tee import Tee
+from engine.transport.ageing import AgeingTransport
+from engine.transport.descriptors import connections_that_fit
 from engine.transport.guard import Guard
 from engine.transport.limiting import LimitingTransport
 from engine.transport.pooled import PooledTransport
@@ -89,11 +92,15 @@ async def open_platform(settings: Settings, *, observer: Observer, clock: Clock)
         is_emulator = settings.platform.profile == "emulator"
         limits = settings.platform.limits
         ceiling = None if is_emulator and settings.platform.emulator.url is None else limits.requests
-        pool = PooledTransport(concurrency=limits.concurrency * 2)
+        fitting = connections_that_fit(limits.concurrency * 3)
+        if fitting < limits.concurrency * 3:
+            said = f"the limit on open files leaves room for {fitting} connections; raise `ulimit -n` for more"
+            observer.notice(Warned("system.files", said))
+        pool = PooledTransport(concurrency=fitting - fitting // 3)
         transport = _wire(pool, observer, clock, ceiling)
         hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
         downloads = _wire(
-            PooledTransport(concurrency=limits.concurrency, guard=Guard(allowed_hosts=hosts)), observer, clock, None
+            PooledTransport(concurrency=fitting // 3 or 1, guard=Guard(allowed_hosts=hosts)), observer, clock, None
         )
         stack.push_async_callback(transport.aclose)
         stack.push_async_callback(downloads.aclose)
@@ -122,7 +129,8 @@ async def _reach(url: str, transport: Transport, clock: Clock) -> None:
 
 def _wire(pool: PooledTransport, observer: Observer, clock: Clock, requests: float | None) -> Transport:
     traced = TracedTransport(pool, observer, clock)
-    limited = LimitingTransport(traced, clock, requests=requests, observer=observer)
+    aged = AgeingTransport(traced, observer, clock)
+    limited = LimitingTransport(aged, clock, requests=requests, observer=observer)
     return RetryingTransport(limited, clock)
 
 
@@ -226,6 +234,8 @@ async def run_pipeline(
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
     ledger = Ledger(Path(settings.state_dir) / spec.name, spec.name)
     try:
+        ledger.room.tell = partial(asyncio.get_running_loop().call_soon_threadsafe, tee.notice)
+        stop.then(ledger.room.give_up)
         tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop)
         parts = _open_parts(spec, spec_path, tools)
         session = Session(

@@ -7,6 +7,7 @@ tells nobody; that is for the transports around it.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
@@ -244,6 +245,9 @@ def _translate(exc: Exception, request: Request) -> EngineError:
             return CertificateRefused(f"{name}: the host's certificate or TLS was not accepted")
         case aiohttp.ClientConnectorDNSError():
             return ConnectFailed(f"{name}: the host's name could not be resolved", reason="dns")
+        case aiohttp.ClientConnectorError() if exc.os_error.errno in (errno.EMFILE, errno.ENFILE):
+            hint = "raise `ulimit -n`, or lower platform.limits.concurrency"
+            return ConnectFailed(f"{name}: no connection: too many open files", hint=hint, reason="files")
         case aiohttp.ClientConnectorError():
             said = exc.os_error.strerror or type(exc.os_error).__name__
             return ConnectFailed(f"{name}: no connection: {said}", reason="connect")
