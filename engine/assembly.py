@@ -48,7 +48,7 @@ from engine.runtime.planner import Planner
 from engine.runtime.reading import Reader
 from engine.runtime.report import Report
 from engine.runtime.run import Run, Stages
-from engine.runtime.session import Opened, Session
+from engine.runtime.session import Opened, Order, Session
 from engine.runtime.tally import Tally
 from engine.runtime.tools import Tools
 from engine.settings import Secret, Settings
@@ -90,8 +90,7 @@ async def open_platform(settings: Settings, *, observer: Observer, clock: Clock)
     async with AsyncExitStack() as stack:
         access, description = await _access(settings, stack)
         is_emulator = settings.platform.profile == "emulator"
-        limits = settings.platform.limits
-        ceiling = None if is_emulator and settings.platform.emulator.url is None else limits.requests
+        limits, ceiling = settings.platform.limits, settings.platform.requests_per_s
         fitting = connections_that_fit(limits.concurrency * 3)
         if fitting < limits.concurrency * 3:
             said = f"the limit on open files leaves room for {fitting} connections; raise `ulimit -n` for more"
@@ -132,6 +131,18 @@ def _wire(pool: PooledTransport, observer: Observer, clock: Clock, requests: flo
     aged = AgeingTransport(traced, observer, clock)
     limited = LimitingTransport(aged, clock, requests=requests, observer=observer)
     return RetryingTransport(limited, clock)
+
+
+def _name_of(settings: Settings) -> str:
+    """Which platform this is, as the ledger remembers it. An emulator of our own is where its state is."""
+    platform = settings.platform
+    match platform.profile:
+        case "emulator":
+            return f"emulator {platform.emulator.url or 'started for each run'}"
+        case "sandbox":
+            return f"sandbox {platform.sandbox.api_url}"
+        case "live":
+            return f"live {platform.live.api_url}"
 
 
 async def _access(settings: Settings, stack: AsyncExitStack) -> tuple[Access, str]:
@@ -238,9 +249,8 @@ async def run_pipeline(
         stop.then(ledger.room.give_up)
         tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop)
         parts = _open_parts(spec, spec_path, tools)
-        session = Session(
-            spec=spec, spec_path=spec_path, tools=tools, tally=tally, reader=parts.reader, sink=parts.sink
-        )
+        asked = Order(spec=spec, spec_path=spec_path, platform=_name_of(settings))
+        session = Session(order=asked, tools=tools, tally=tally, reader=parts.reader, sink=parts.sink)
         opened = await session.open(fresh=order.fresh)
         if not await session.has_work(opened):
             return await session.nothing_new(opened)

@@ -114,7 +114,7 @@ class MissingExtra(ConfigError):
     def __init__(self, *, need: str, extra: str) -> None:
         super().__init__(
             f"{need} needs the extra `{extra}`, which is not installed",
-            hint=f'pip install "engine[{extra}]"',
+            hint=f'in the checkout: pip install -e ".[{extra}]"   or: uv sync --extra {extra}',
             extra=extra,
         )
 
@@ -329,6 +329,13 @@ class LedgerBusy(StateError):
     """Another process runs this pipeline."""
 
     code = "state.busy"
+
+
+class NothingSuch(StateError):
+    """There is no run, job or ledger of the name that was asked for."""
+
+    code = "state.unknown"
+    exit_code = Exit.USAGE
 
 
 class LedgerBroken(StateError):

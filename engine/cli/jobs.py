@@ -10,7 +10,7 @@ from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.ledgers import glances, table, time_text
 from engine.cli.output import emit, emit_json
 from engine.codec.payload import to_wire
-from engine.errors import StateError
+from engine.errors import NothingSuch
 from engine.store.rows import JobRow
 
 _STATES = ("open", "planned", "submitting", "submitted", "succeeded", "failed", "cancelled", "committed", "dead")
@@ -55,11 +55,7 @@ def list_jobs(
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per job.")
 @pass_invocation
 def show_job(invocation: Invocation, name: str, is_json: bool) -> int:  # noqa: FBT001
-    """Show jobs by sequence number, remote id, idempotency key or trace id.
-
-    Raises:
-        StateError: no job is called so.
-    """
+    """Show jobs by sequence number, remote id, idempotency key or trace id."""
     count = 0
     for glance in glances(invocation, None):
         for job in glance.jobs(limit=20, name=name):
@@ -70,7 +66,7 @@ def show_job(invocation: Invocation, name: str, is_json: bool) -> int:  # noqa: 
             else:
                 _print(document)
     if not count:
-        raise StateError(f"no ledger holds a job {name!r}", hint="engine jobs ls")
+        raise NothingSuch(f"no ledger holds a job {name!r}", hint="engine jobs ls")
     return 0
 
 

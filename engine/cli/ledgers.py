@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.cli.invocation import Invocation
 from engine.cli.output import emit
-from engine.errors import StateError
+from engine.errors import NothingSuch
 from engine.store.reading import Glance, pipelines_in
 
 
@@ -17,7 +17,7 @@ def glances(invocation: Invocation, pipeline: str | None) -> Iterator[Glance]:
     """The ledgers to look into: one pipeline's, by name or by its file, or all there are.
 
     Raises:
-        StateError: none is there.
+        NothingSuch: none is there.
     """
     state_dir = Path(invocation.settings().state_dir)
     if pipeline is not None:
@@ -26,7 +26,7 @@ def glances(invocation: Invocation, pipeline: str | None) -> Iterator[Glance]:
     else:
         names = pipelines_in(state_dir)
         if not names:
-            raise StateError(f"there is no ledger under {state_dir}", hint="run a pipeline first: engine run FILE")
+            raise NothingSuch(f"there is no ledger under {state_dir}", hint="run a pipeline first: engine run FILE")
     for name in names:
         with Glance(state_dir / name) as glance:
             yield glance

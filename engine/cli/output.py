@@ -103,6 +103,11 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
+def plural(number: int, noun: str) -> str:
+    """A number with its noun: 1 job, 2 jobs."""
+    return f"{grouped(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def clock_text(seconds: float) -> str:
     """Hours, minutes, seconds: 00:40:58; with one decimal below a minute: 4.2 s."""
     if seconds < 60:

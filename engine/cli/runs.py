@@ -8,10 +8,10 @@ import click
 
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.ledgers import glances, table, time_text
-from engine.cli.output import emit, emit_json
+from engine.cli.output import emit, emit_json, plural
 from engine.codec.payload import to_wire
-from engine.errors import StateError
-from engine.store.reading import Glance, RunLine
+from engine.errors import NothingSuch
+from engine.store.reading import RunLine
 
 
 @click.group()
@@ -49,21 +49,18 @@ def list_runs(invocation: Invocation, pipeline: str | None, limit: int, is_json:
 
 
 @runs.command("show")
-@click.argument("run_id")
+@click.argument("name")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @pass_invocation
-def show_run(invocation: Invocation, run_id: str, is_json: bool) -> int:  # noqa: FBT001
-    """Show one run; RUN_ID may be the beginning of one.
-
-    Raises:
-        StateError: no run, or more than one, begins so.
-    """
+def show_run(invocation: Invocation, name: str, is_json: bool) -> int:  # noqa: FBT001
+    """Show one run: NAME is its id, the beginning of its id, or a pipeline, whose newest run is shown."""
     found: list[tuple[RunLine, list[dict[str, Any]]]] = []
     for glance in glances(invocation, None):
-        found += [(line, _letters(glance, line)) for line in glance.runs(limit=2, run_id=run_id)]
+        lines = glance.runs(limit=1) if glance.pipeline == name else glance.runs(limit=2, run_id=name)
+        found += [(line, glance.letters(run_id=line.run_id, limit=20)) for line in lines]
     if len(found) != 1:
-        raise StateError(
-            f"{len(found)} runs begin with {run_id!r}" if found else f"there is no run {run_id!r}",
+        raise NothingSuch(
+            f"{len(found)} runs begin with {name!r}" if found else f"there is no run or pipeline {name!r}",
             hint="engine runs ls",
         )
     line, letters = found[0]
@@ -76,15 +73,11 @@ def show_run(invocation: Invocation, run_id: str, is_json: bool) -> int:  # noqa
         f"  {line.read} rows read = {line.accepted} accepted + {line.rejected} rejected + {line.dead} dead"
         f" + {line.filtered} filtered + {line.open} open"
     )
-    emit(f"  {line.jobs} jobs   {line.parts} parts")
+    emit(f"  {plural(line.jobs, 'job')}   {plural(line.parts, 'part')}")
     for letter in letters:
         where = f"{letter['input']} line {letter['line']}" + (f", {letter['key']}" if letter["key"] else "")
         emit(f"  {letter['bucket']}: {where}: {letter['reason']} [{letter['code']}]")
     return 0
-
-
-def _letters(glance: Glance, line: RunLine) -> list[dict[str, Any]]:
-    return glance.letters(run_id=line.run_id, limit=20)
 
 
 def _row(line: RunLine) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from engine.codec.lines import Lines, LineSplitter
 from engine.codec.payload import decode
 from engine.contract.exchange import Trace
 from engine.contract.kinds import ExportFile, Kind
-from engine.errors import BrokenAnswer, CapExceeded, RecordError, Unbalanced
+from engine.errors import BrokenAnswer, CapExceeded, Unbalanced
 from engine.jobs.interpret import Interpreter, Reading, Taken, difference, disagreement
 from engine.jobs.key import digest_keys
 from engine.jobs.lease import Encoding, read_lease
@@ -27,6 +27,7 @@ from engine.jobs.records import Ended, Recall
 from engine.ports import Clock
 from engine.store.rows import JobRow
 
+_MANIFEST_TRIES = 6
 _DOCUMENT_MAX = 16 * 1024 * 1024
 _INFLATED_MAX = 64 * 1024**3
 _RATIO_MAX = 100
@@ -113,6 +114,15 @@ class Fetcher:
             await self._read_file(job, file, interpreter, outcome, land)
 
     async def _manifest(self, job: JobRow) -> _Manifest:
+        """The file list, read again from its start where it broke: its URLs are new each time, so are its bytes."""
+        for tries in range(1, _MANIFEST_TRIES):
+            try:
+                return await self._manifest_once(job)
+            except BrokenAnswer:
+                await self._clock.sleep(0.05 * 2**tries)
+        return await self._manifest_once(job)
+
+    async def _manifest_once(self, job: JobRow) -> _Manifest:
         ignored = Outcome(accepted=0, ended=[], body_bytes=0)
         pieces: list[bytes] = []
         async for piece in self._body(job, self._lease(job), ignored):
@@ -215,4 +225,4 @@ def _check_file(job: JobRow, file: ExportFile, body_bytes: int, rows: int, sha25
             f"it holds {rows} rows in {body_bytes} bytes"
         )
     if file.sha256 and sha256 != file.sha256.removeprefix("sha256:").lower():
-        raise RecordError(f"job {job.remote_id}, file {file.name}: its SHA-256 is not the manifest's")
+        raise BrokenAnswer(f"job {job.remote_id}, file {file.name}: its SHA-256 is not the manifest's")

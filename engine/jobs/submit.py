@@ -8,7 +8,7 @@ from __future__ import annotations
 from engine.client.client import Client
 from engine.contract import jobs as contract
 from engine.contract.exchange import Trace
-from engine.errors import StateError
+from engine.errors import StaleCheckpoint, Unbalanced
 from engine.events import JobSubmitted
 from engine.jobs.lanes import Lane
 from engine.jobs.lifecycle import accept, send
@@ -35,10 +35,10 @@ class Submitter:
         Raises:
             Rejected: the platform refuses this body, for good. TransportError, Unavailable, Throttled: patience is
             spent; the row stays `submitting`, so a later run asks again with the same key. Refused: credentials.
-            StateError: the body is not the one the key was derived from, or the answer is about another job.
+            StaleCheckpoint: the body is not the one the key was derived from. Unbalanced: another job's answer.
         """
         if digest_body(body) != job.digest:
-            raise StateError(
+            raise StaleCheckpoint(
                 f"job {job.epoch}/{job.seq}: the input or a transform has changed since the job was planned",
                 hint="restore the input, or run again with --fresh to start a new epoch",
             )
@@ -50,7 +50,7 @@ class Submitter:
         self._lane.went_well()
         created = answered.answer
         if created.kind != job.kind:
-            raise StateError(
+            raise Unbalanced(
                 f"job {job.epoch}/{job.seq}: asked for {job.kind}, the platform answered with {created.kind}",
                 hint="the Idempotency-Key may have been used by something else; report this to the platform",
             )

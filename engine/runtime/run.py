@@ -14,6 +14,7 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from engine.client.client import Client
+from engine.contract.exchange import Trace
 from engine.contract.jobs import RemoteJob, error_of
 from engine.errors import BrokenAnswer, CapExceeded, EngineError, Missing, RecordError, Rejected, RunFailed, Unbalanced
 from engine.events import ResultFetched, Waited
@@ -34,7 +35,8 @@ from engine.runtime.spill import Spill
 from engine.runtime.tools import Tools
 from engine.store.rows import JobRow, RunRow
 
-_FETCH_TRIES = 3
+# With a pause after each that doubles from 0.1 s: a bad minute of the network must not cost a job its rows.
+_FETCH_TRIES = 8
 _ALIVE_EVERY_S = 2.0
 
 
@@ -128,9 +130,17 @@ class Run:
                 case lifecycle.SUCCEEDED:
                     self._results.put_now(job)
                 case lifecycle.FAILED | lifecycle.CANCELLED:
-                    await self._failed(job, None)
+                    await self._failed(job, await self._look_again(job))
                 case _:
                     await self._stages.ready.put(Ready(job, None), 0)
+
+    async def _look_again(self, job: JobRow) -> RemoteJob | None:
+        """What the platform says of a job that was found failed; only it knows whether another attempt may help."""
+        trace = Trace(job.trace_id, job.span_id)
+        try:
+            return (await self._stages.client.jobs.get(job.remote_id or "", trace=trace)).answer
+        except Missing:
+            return None
 
     async def _plan(self, ready: Ready) -> None:
         self._unfinished += 1
@@ -197,6 +207,7 @@ class Run:
                 self.unbalanced.append(exc)  # The job stays as it is, so the next run fetches it again.
             except (BrokenAnswer, CapExceeded, RecordError, Missing) as exc:
                 if tries < _FETCH_TRIES and isinstance(exc, BrokenAnswer):
+                    await self._stages.tools.clock.sleep(0.05 * 2**tries)
                     continue
                 await self._stages.endings.gave_up(job, stage="result", error=exc)
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import StateError
+from engine.errors import ConfigError, Unbalanced
 from engine.events import RunEnded, RunStarted, SpanEnded
 from engine.jobs import lifecycle
 from engine.pipeline.spec import PipelineSpec
@@ -45,18 +45,25 @@ class Opened(msgspec.Struct, kw_only=True):
         return self.run.epoch
 
 
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What is run, from which file, and on which platform (profile and address, as one name)."""
+
+    spec: PipelineSpec
+    spec_path: str
+    platform: str
+
+
 class Session:
     """Opens and closes the books of one pipeline's run."""
 
-    def __init__(
-        self, *, spec: PipelineSpec, spec_path: str, tools: Tools, tally: Tally, reader: Reader, sink: Sink
-    ) -> None:
-        self._spec = spec
-        self._spec_path = spec_path
+    def __init__(self, *, order: Order, tools: Tools, tally: Tally, reader: Reader, sink: Sink) -> None:
+        self._spec = order.spec
+        self._spec_path = order.spec_path
         self._tools = tools
         self._tally = tally
         self._reader = reader
         self._sink = sink
+        self._platform = order.platform
         self._started = tools.clock.monotonic()
 
     async def open(self, *, fresh: bool) -> Opened:
@@ -67,6 +74,8 @@ class Session:
         """
         ledger = self._tools.ledger
         last = ledger.last_run()
+        if last is not None and not fresh:
+            self._check_platform(ledger.platform())
         opening = open_run(
             last,
             digest=settings_digest(self._spec),
@@ -85,6 +94,14 @@ class Session:
             last_done=ledger.last_run(epoch=epoch, is_done=True),
         )
 
+    def _check_platform(self, known: str | None) -> None:
+        """Remote ids mean nothing to another platform, and neither does what was done there."""
+        if known is not None and known != self._platform:
+            raise ConfigError(
+                f"the ledger of {self._spec.name} is about jobs at {known}, the settings now say {self._platform}",
+                hint="use another state_dir and sink path for that platform, or start a new epoch there with --fresh",
+            )
+
     async def has_work(self, opened: Opened) -> bool:
         """Whether there is anything to do; a first run always has, so that it leaves an account.
 
@@ -100,6 +117,7 @@ class Session:
         run, tools = opened.run, self._tools
         run.alive_ns, run.stopped_ns = tools.clock.now_ns(), None
         await tools.ledger.put_run(run)
+        await tools.ledger.put_platform(self._platform)
         tools.counts = _counts_of(tools.ledger.book(run.run_id))
         opened.swept = await asyncio.to_thread(self._sink.sweep, {part.name for part in opened.parts})
         ours = [part for part in opened.parts if part.epoch == opened.epoch]
@@ -154,7 +172,7 @@ class Session:
         mine = (counts.read, counts.filtered, counts.accepted, counts.rejected, counts.dead)
         theirs = (book.read, book.filtered, book.accepted, book.rejected, book.dead)
         if mine != theirs:
-            raise StateError(f"this process counted {mine}, the ledger adds up to {theirs}", hint="report this: a bug")
+            raise Unbalanced(f"this process counted {mine}, the ledger adds up to {theirs}", hint="report this: a bug")
 
     def _judge(self, book: Book, run: Run) -> Outcome:
         spec = self._spec

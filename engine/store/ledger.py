@@ -7,7 +7,7 @@ Says what is written together; how it reaches the disk is `sqlite`'s work, what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,14 @@ def job_from(row: Sequence[Any]) -> JobRow:
     return JobRow(**members)
 
 
+def _places(statements: Iterable[Statement]) -> Iterator[str]:
+    """The failpoints a transaction passes: `ledger:<state>` for each state that some job of it enters."""
+    columns = {_INSERT_JOB: _JOB_COLUMNS.index("state"), _MOVE_JOB: _MOVED.index("state")}
+    for sql, rows in statements:
+        if sql in columns:
+            yield from (f"ledger:{row[columns[sql]]}" for row in rows)
+
+
 class Ledger:
     """Opened by one process at a time; see `StateLock`.
 
@@ -91,7 +99,7 @@ class Ledger:
         try:
             path = directory / "ledger.sqlite"
             is_whole = unseal(path)
-            self._db = Database(path, SCHEMA)
+            self._db = Database(path, SCHEMA, places=_places)
             if not is_whole:
                 read_through(self._db)
             self.room = self._db.room
@@ -128,6 +136,15 @@ class Ledger:
         self._lock.release()
 
     # What is there ---------------------------------------------------------------------------
+
+    def platform(self) -> str | None:
+        """The platform the newest run spoke to; None before the first."""
+        rows = self._db.rows("SELECT value FROM meta WHERE name='platform'")
+        return str(rows[0][0]) if rows else None
+
+    def put_platform(self, platform: str) -> asyncio.Future[None]:
+        """Remember the platform whose jobs this ledger holds from now on."""
+        return self._db.write([(_insert("meta", ("name", "value"), or_replace=True), [("platform", platform)])])
 
     def last_run(self, *, epoch: int | None = None, is_done: bool = False) -> RunRow | None:
         """The newest run; of one epoch, or only among those that are done, where asked."""

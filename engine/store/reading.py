@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import msgspec
 
-from engine.errors import StateError
+from engine.errors import NothingSuch
 from engine.store.ledger import job_from
 from engine.store.rows import JobRow
 from engine.store.sqlite import connect
@@ -40,11 +40,11 @@ class Glance:
         """Open the ledger of a pipeline's state directory.
 
         Raises:
-            StateError: there is none.
+            NothingSuch: there is none.
         """
         path = directory / "ledger.sqlite"
         if not path.is_file():
-            raise StateError(
+            raise NothingSuch(
                 f"there is no ledger in {directory}", hint="run the pipeline first, or check `state_dir` in config.toml"
             )
         self.pipeline = directory.name

@@ -11,15 +11,18 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine import failpoints
 from engine.errors import EngineError, LedgerBroken, OutputError
 from engine.store.room import Room, is_in_doubt
 
 Statement = tuple[str, Sequence[Sequence[Any]]]
 _Ticket = tuple[list[Statement], "asyncio.Future[None]", asyncio.AbstractEventLoop]
+# What the statements of a transaction change, as names of failpoints; asked only while one is set.
+Places = Callable[[Iterable[Statement]], Iterable[str]]
 _GROUP_MAX = 4096
 
 
@@ -71,9 +74,10 @@ class Database:
     After a commit that could not be made durable nothing is written any more: the next process reads what is there.
     """
 
-    def __init__(self, path: Path, schema: str) -> None:
+    def __init__(self, path: Path, schema: str, *, places: Places | None = None) -> None:
         """Open or create; `schema` must be safe to run again."""
         self.path = path
+        self._places = places if failpoints.IS_ON else None
         self._db = connect(path)
         try:
             self._db.executescript(schema)
@@ -173,7 +177,7 @@ class Database:
             for statements, _, _ in group:
                 for sql, rows in statements:
                     self._db.executemany(sql, rows)
-            self._db.execute("COMMIT")
+            self._commit_group(group)
         except sqlite3.Error as exc:
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
@@ -182,6 +186,17 @@ class Database:
                 self._doubt = _unconfirmed(self.path)
                 raise self._doubt from None
             raise _translate(exc, self.path) from exc
+
+    def _commit_group(self, group: list[_Ticket]) -> None:
+        if self._places is None:
+            self._db.execute("COMMIT")
+            return
+        places = sorted(set(self._places(statement for statements, _, _ in group for statement in statements)))
+        for place in places:
+            failpoints.reach(place, failpoints.BEFORE)
+        self._db.execute("COMMIT")
+        for place in places:
+            failpoints.reach(place, failpoints.AFTER)
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import anyio
 import pytest
 
 from engine.errors import ConfigError, Exit, LedgerBusy, RunFailed, StaleCheckpoint
-from engine.events import Event, JobSubmitted, PartCommitted
+from engine.events import Event, JobSettled, JobSubmitted, PartCommitted
 from engine.runtime.drain import StopFlag
 from engine.store.ledger import Ledger
 from tests.runtime.conftest import Rig
@@ -84,6 +85,21 @@ async def test_f25_a_job_that_cannot_succeed_ends_in_dead_letters(rig: Rig) -> N
     assert len(rig.ledger("SELECT raw FROM dead_letters")) == 10
 
 
+async def test_a_failed_job_keeps_its_retry_across_a_kill(rig: Rig) -> None:
+    """Killed after the failure was written and before the new attempt: the next run asks again and tries again."""
+    await rig.emulate({"at": "job.outcome", "count": 1, "status": "failed", "code": "crashed", "retryable": True})
+    rig.replace('cooldown = "10ms"', 'cooldown = "1h"')
+    rig.write(10)
+    stop = StopFlag()
+    await rig.run(stop=stop, observer=_StopAt(stop, JobSettled, 1))
+    _change(rig, "UPDATE jobs SET state='failed', remote_id=coalesce(remote_id, (SELECT remote_id FROM attempts))")
+    _change(rig, "DELETE FROM attempts")
+    rig.replace('cooldown = "1h"', 'cooldown = "10ms"')
+    report = await rig.run()
+    assert (report.outcome, report.accepted, report.dead) == ("done", 10, 0)
+    assert rig.creates() == 2
+
+
 async def test_f24_a_stuck_job_is_given_up_at_its_deadline(rig: Rig) -> None:
     """A job that never ends is cancelled and its rows are dead letters; the others are not held up."""
     await rig.emulate({"at": "job.duration", "count": 1, "seconds": 600})
@@ -128,7 +144,7 @@ async def test_a_stop_leaves_the_remote_jobs_and_the_next_run_fetches_them(rig: 
 async def test_a_stop_between_parts_commits_what_was_fetched(rig: Rig) -> None:
     """Stopped at the first committed part: later parts are added, none is written twice."""
     rig.replace('path   = "', 'rotate = { rows = 20 }\npath   = "')
-    await rig.emulate(latency_s=0.2)
+    await rig.emulate(latency_s=0.3, workers=2)
     rig.write(200)
     stop = StopFlag()
     first = await rig.run(stop=stop, observer=_StopAt(stop, PartCommitted, 1))
@@ -216,13 +232,26 @@ async def test_f26_a_create_that_never_arrived_is_a_new_attempt(rig: Rig) -> Non
     assert rig.ledger("SELECT outcome FROM attempts") == [("never_arrived",)]
 
 
-def _age(rig: Rig, by_ns: int) -> None:
-    import sqlite3
-
+def _change(rig: Rig, sql: str) -> None:
     db = sqlite3.connect(rig.directory / "state" / "rig" / "ledger.sqlite")
-    db.execute("UPDATE jobs SET sent_ns=sent_ns-?", (by_ns,))
+    db.execute(sql)
     db.commit()
     db.close()
+
+
+def _age(rig: Rig, by_ns: int) -> None:
+    _change(rig, f"UPDATE jobs SET sent_ns=sent_ns-{by_ns}")
+
+
+async def test_another_platform_is_refused(rig: Rig) -> None:
+    """What was done at one platform says nothing about another: neither "nothing new" nor its remote ids."""
+    rig.write(10)
+    await rig.run()
+    await rig.emulate()
+    with pytest.raises(ConfigError, match="is about jobs at emulator") as caught:
+        await rig.run()
+    assert "--fresh" in caught.value.hint
+    assert (await rig.run(fresh=True)).accepted == 10
 
 
 async def test_a_result_larger_than_what_is_held_gets_a_part_of_its_own(rig: Rig, monkeypatch: Any) -> None:

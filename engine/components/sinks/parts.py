@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from engine import failpoints
 from engine.codec import payload
 from engine.errors import OutputError, RecordError
 
@@ -108,19 +109,23 @@ class PartsDirectory:
         On failure neither name stands.
         """
         temporary = _temporary(name)
+        file = "manifest" if name == MANIFEST else "sink"
         with self._translated(name):
             try:
                 try:
-                    os.fsync(fd)
+                    with _watched(f"{file}:fsync"):
+                        os.fsync(fd)
                 finally:
                     os.close(fd)
                 self._refuse_link(name)
-                os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+                with _watched(f"{file}:rename"):
+                    os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             except OSError:
                 self.remove(temporary)
                 raise
             try:
-                os.fsync(self._fd)
+                with _watched(f"{file}:dirsync"):
+                    os.fsync(self._fd)
             except OSError:
                 self.remove(name)
                 raise
@@ -282,6 +287,14 @@ class Unwritten:
                     done += os.write(fd, view[done:])
         finally:
             self._rest = data[done:]
+
+
+@contextmanager
+def _watched(place: str) -> Iterator[None]:
+    """A step after which other things are true on the disk than before it: a crash on either side is tried out."""
+    failpoints.reach(place, failpoints.BEFORE)
+    yield
+    failpoints.reach(place, failpoints.AFTER)
 
 
 def write_all(fd: int, data: bytes) -> None:
