@@ -62,14 +62,14 @@ class Watcher:
     def __len__(self) -> int:
         return sum(len(entry.jobs) for entry in self._watched.values())
 
-    def add(self, job: JobRow) -> None:
-        """Watch a submitted job. Remote ids need not be unique: one answer then settles several rows."""
+    def add(self, job: JobRow, *, is_new: bool = False) -> None:
+        """Watch a submitted job; one that is new has no age, whatever the wall clock did meanwhile. Remote ids need not be unique: one answer then settles several rows."""
         remote_id = job.remote_id or ""
         entry = self._watched.get(remote_id)
         if entry is not None:
             entry.jobs.append(job)
             return
-        age_s = max(0.0, (self._clock.now_ns() - (job.submitted_ns or self._clock.now_ns())) / 1e9)
+        age_s = 0.0 if is_new else max(0.0, (self._clock.now_ns() - (job.submitted_ns or self._clock.now_ns())) / 1e9)
         now = self._clock.monotonic()
         self._watched[remote_id] = _Watched([job], now - age_s)
         self._push(now + max(0.0, self._schedule.first_s() - age_s), remote_id)

@@ -7,6 +7,7 @@ Groups nest in the order things must end: first the create lane, then the fetch 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator, Sequence
 
 import anyio
@@ -16,7 +17,17 @@ from anyio.abc import TaskGroup
 from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import RemoteJob, error_of
-from engine.errors import BrokenAnswer, CapExceeded, EngineError, Missing, RecordError, Rejected, RunFailed, Unbalanced
+from engine.errors import (
+    BrokenAnswer,
+    CapExceeded,
+    Conflict,
+    EngineError,
+    Missing,
+    RecordError,
+    Rejected,
+    RunFailed,
+    Unbalanced,
+)
 from engine.events import ResultFetched, Waited
 from engine.jobs import lifecycle
 from engine.jobs.fetch import Fetcher, Outcome
@@ -37,6 +48,8 @@ from engine.store.rows import JobRow, RunRow
 
 # With a pause after each that doubles from 0.1 s: a bad minute of the network must not cost a job its rows.
 _FETCH_TRIES = 8
+_READY_TRIES = 10
+_READY_WAIT_MAX_S = 60.0
 _ALIVE_EVERY_S = 2.0
 
 
@@ -156,12 +169,12 @@ class Run:
                 continue  # It stays planned; the next run submits it.
             try:
                 await stages.submitter.submit(ready.job, ready.body or await self._body_of(ready.job))
-            except Rejected as exc:
+            except (Rejected, Missing, Conflict) as exc:
                 stages.slots.release()
                 await stages.endings.gave_up(ready.job, stage="create", error=exc)
                 self._done()
             else:
-                stages.watcher.add(ready.job)
+                stages.watcher.add(ready.job, is_new=True)
 
     async def _body_of(self, job: JobRow) -> bytes:
         records = await self._stages.reader.recall(job)
@@ -199,15 +212,15 @@ class Run:
             self._done()
 
     async def _land(self, job: JobRow) -> None:
-        """Fetch a result and land its rows, reading it again where a body broke."""
-        for tries in range(1, _FETCH_TRIES + 1):
+        """Fetch a result and land its rows, reading it again where a body broke or the platform is not ready yet."""
+        for tries in itertools.count(1):
             try:
                 await self._land_once(job)
             except Unbalanced as exc:
                 self.unbalanced.append(exc)  # The job stays as it is, so the next run fetches it again.
-            except (BrokenAnswer, CapExceeded, RecordError, Missing) as exc:
-                if tries < _FETCH_TRIES and isinstance(exc, BrokenAnswer):
-                    await self._stages.tools.clock.sleep(0.05 * 2**tries)
+            except (BrokenAnswer, CapExceeded, RecordError, Missing, Rejected, Conflict) as exc:
+                if (wait_s := _again_s(exc, tries)) is not None:
+                    await self._stages.tools.clock.sleep(wait_s)
                     continue
                 await self._stages.endings.gave_up(job, stage="result", error=exc)
             return
@@ -258,6 +271,18 @@ class Run:
         while True:
             await tools.ledger.touch_run(self._row.run_id, now_ns=tools.clock.now_ns())
             await tools.clock.sleep(_ALIVE_EVERY_S)
+
+
+def _again_s(exc: EngineError, tries: int) -> float | None:
+    """Seconds to wait before a result is asked for again; None when asking again cannot help, or did not."""
+    match exc:
+        case BrokenAnswer() if tries < _FETCH_TRIES:
+            return 0.05 * 2.0**tries
+        case Conflict() if tries < _READY_TRIES and exc.facts.get("platform_code") == "job_not_ready":
+            # The job ended, a GET said so; the result only takes a moment more (contract 9.4).
+            return min(max(0.05 * 2.0**tries, exc.retry_after_s or 0.0), _READY_WAIT_MAX_S)
+        case _:
+            return None
 
 
 def _error_text(remote: RemoteJob) -> str | None:

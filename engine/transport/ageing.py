@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
+from engine.contract.dates import http_date_s
 from engine.contract.exchange import Request, Response
 from engine.events import Warned
 from engine.ports import BodyStream, Clock, Observer, Transport
 
 _SHOWN_MAX = 60
-_DIGITS_MAX = 12
+_DIGITS_MAX = 11  # The year 5138; a calendar has an end.
 
 
 class AgeingTransport:
@@ -79,9 +79,7 @@ def _when(text: str, now_s: float) -> str:
 
 def _seconds(text: str) -> float | None:
     """`@<unix seconds>` or an HTTP date, as seconds since 1970; None for anything else."""
-    try:
-        if text.startswith("@") and text[1:].isascii() and text[1:].isdigit() and len(text) <= _DIGITS_MAX:
-            return datetime.fromtimestamp(int(text[1:]), UTC).timestamp()
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError, OSError):
-        return None
+    if text.startswith("@"):
+        digits = text[1:]
+        return float(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX else None
+    return http_date_s(text)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.clock import SystemClock
 from engine.events import Event
 from tests.runtime.conftest import rig  # noqa: F401 - a fixture
 from tests.runtime.process import standing_emulator
@@ -60,3 +61,28 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "mounted"
     path.mkdir()
     return path
+
+
+class Stepped(SystemClock):
+    """The machine's clock, with a wall and a stopwatch that can be set."""
+
+    def __init__(self, start_ns: int | None = None) -> None:
+        self.wall_ns = 0 if start_ns is None else start_ns - super().now_ns()
+        self.elapsed_s = 0.0
+
+    def now_ns(self) -> int:
+        """Wall time, off by what was set."""
+        return super().now_ns() + self.wall_ns
+
+    def monotonic(self) -> float:
+        """Seconds, with those that were skipped."""
+        return super().monotonic() + self.elapsed_s
+
+    def skip(self, seconds: float) -> None:
+        """Time passes, on the wall and on the stopwatch; whoever sleeps does not notice."""
+        self.elapsed_s += seconds
+        self.wall_ns += int(seconds * 1e9)
+
+    def step(self, seconds: float) -> None:
+        """Somebody sets the wall clock."""
+        self.wall_ns += int(seconds * 1e9)
