@@ -17,7 +17,7 @@ import msgspec
 from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import FAILED, TERMINAL, RemoteJob
-from engine.errors import Missing
+from engine.errors import Missing, Rejected
 from engine.events import JobSettled, Polled
 from engine.jobs.lanes import Lane
 from engine.jobs.schedule import Schedule
@@ -118,19 +118,28 @@ class Watcher:
         wanted = set(due)
         answers: list[RemoteJob] = []
         cursor: str | None = None
+        seen: set[str | None] = {None}
         while len(wanted) >= _WORTH_A_PAGE:
-            async with self._lane:
-                page = (
-                    await self._client.jobs.list(kind=self._kind, limit=_PAGE_LIMIT, cursor=cursor, trace=self.trace)
-                ).answer
+            try:
+                async with self._lane:
+                    page = (
+                        await self._client.jobs.list(
+                            kind=self._kind, limit=_PAGE_LIMIT, cursor=cursor, trace=self.trace
+                        )
+                    ).answer
+            except (Rejected, Missing):
+                if cursor is None:
+                    raise
+                break  # The cursor is no good, or no longer; the list is only a short cut.
             self.polls += 1
             ours = [remote for remote in page.jobs if remote.id in self._watched]
             wanted.difference_update(remote.id for remote in ours)
             answers += ours
             self._observer.notice(Polled(len(ours), by_page=True))
             cursor = page.next_cursor
-            if cursor is None or len(ours) < _WORTH_A_PAGE:
+            if cursor in seen or len(ours) < _WORTH_A_PAGE:
                 break
+            seen.add(cursor)
         return answers, [remote_id for remote_id in due if remote_id in wanted]
 
     async def _one_by_one(self, remote_ids: Sequence[str]) -> list[RemoteJob]:

@@ -221,7 +221,7 @@ _INSTANTS = {
 }
 
 
-@pytest.mark.parametrize("instant", _INSTANTS)
+@pytest.mark.parametrize(("zone", "instant"), list(zip(_ZONES, _INSTANTS, strict=True)), indirect=["zone"])
 async def test_f41_a_run_across_an_odd_midnight(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, zone: str, instant: str
 ) -> None:
