@@ -48,6 +48,7 @@ from engine.store.rows import JobRow, RunRow
 
 # With a pause after each that doubles from 0.1 s: a bad minute of the network must not cost a job its rows.
 _FETCH_TRIES = 8
+_RESULTS_MAX = 128  # Jobs whose results wait to be fetched; they are at the platform, and its patience has an end.
 _READY_TRIES = 10
 _READY_WAIT_MAX_S = 60.0
 _ALIVE_EVERY_S = 2.0
@@ -83,7 +84,7 @@ class Run:
         self._row = row
         self._stages = stages
         self._pipeline = pipeline
-        self._results: Edge[JobRow] = Edge(bytes_max=1)
+        self._results: Edge[JobRow] = Edge(bytes_max=_RESULTS_MAX)
         self._unfinished = 0
         self._is_read = False
         self._quiet = asyncio.Event()
@@ -141,7 +142,7 @@ class Run:
                     await self._stages.slots.acquire()
                     self._stages.watcher.add(job)
                 case lifecycle.SUCCEEDED:
-                    self._results.put_now(job)
+                    await self._results.put(job, 1)
                 case lifecycle.FAILED | lifecycle.CANCELLED:
                     await self._failed(job, await self._look_again(job))
                 case _:
@@ -187,14 +188,15 @@ class Run:
         now_ns = self._stages.tools.clock.now_ns()
         for job, remote in ended:
             lifecycle.settle(job, remote.status, now_ns=now_ns, error=_error_text(remote))
-            self._stages.slots.release()
             self._stages.tools.observer.notice(wait_span(job))
         await self._stages.tools.ledger.move([job for job, _ in ended])
         for job, remote in ended:
             if job.state == lifecycle.SUCCEEDED:
-                self._results.put_now(job)
+                # A sink that takes nothing holds back the results, they the slots, and those the source.
+                await self._results.put(job, 1)
             else:
                 await self._failed(job, remote)
+            self._stages.slots.release()
 
     async def _failed(self, job: JobRow, remote: RemoteJob | None) -> None:
         if not await self._stages.endings.failed(job, remote):
