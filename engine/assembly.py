@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from engine.contract.keys import WELL_KNOWN
 from engine.contract.kinds import KINDS, Kind
 from engine.contract.profile import PROFILE
 from engine.errors import ConnectFailed, EngineError, RunFailed
+from engine.events import Event, Warned
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
 from engine.jobs.interpret import Reading
@@ -60,6 +61,8 @@ from engine.store.ledger import Ledger
 from engine.store.letters import Shelf
 from engine.telemetry.otel import open_telemetry
 from engine.telemetry.tee import Tee
+from engine.transport.ageing import AgeingTransport
+from engine.transport.descriptors import connections_that_fit
 from engine.transport.guard import Guard
 from engine.transport.limiting import Budget, LimitingTransport
 from engine.transport.patience import Patience
@@ -103,15 +106,17 @@ async def open_platform(
         is_emulator = settings.platform.profile == "emulator"
         concurrency, patience = settings.platform.limits.concurrency, Patience(clock, patience_s)
         access = msgspec.structs.replace(access, patience=patience)
-        lanes = Lanes(concurrency=concurrency, clock=clock, patience=patience, observer=observer)
+        fitting = _fitting(concurrency * 3, observer)
+        lanes = Lanes(concurrency=min(concurrency, fitting), clock=clock, patience=patience, observer=observer)
         # Two more than the lanes hold: for tokens and keys, which everything else waits for.
-        pool = PooledTransport(concurrency=max(concurrency, 3) + 2)
+        pool = PooledTransport(concurrency=max(min(concurrency, fitting - fitting // 3), 3) + 2)
         budget = Budget(clock, requests=settings.platform.requests_per_s, observer=observer)
-        laned = LanedTransport(TracedTransport(pool, observer, clock), lanes, budget)
+        aged = AgeingTransport(TracedTransport(pool, observer, clock), observer, clock)
+        laned = LanedTransport(aged, lanes, budget)
         waiting = Waiting(patience, lambda route: patience_s > 0 and lanes.of(route) is not None)
         transport = RetryingTransport(laned, clock, waiting=waiting)
         hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
-        downloads = _downloads(concurrency, Guard(allowed_hosts=hosts), observer, clock)
+        downloads = _downloads(min(concurrency, fitting // 3 or 1), Guard(allowed_hosts=hosts), observer, clock)
         stack.push_async_callback(transport.aclose)
         stack.push_async_callback(downloads.aclose)
         await _reach(access.auth_url + WELL_KNOWN.path, TracedTransport(pool, observer, clock), clock)
@@ -136,6 +141,15 @@ async def _reach(url: str, transport: Transport, clock: Clock) -> None:
             await clock.sleep(0.2 * tries)
         else:
             return
+
+
+def _fitting(connections: int, observer: Observer) -> int:
+    """How many connections the limit on open files leaves room for; fewer than asked for is worth a warning."""
+    fitting = connections_that_fit(connections)
+    if fitting < connections:
+        said = f"the limit on open files leaves room for {fitting} connections; raise `ulimit -n` for more"
+        observer.notice(Warned("system.files", said))
+    return fitting
 
 
 def _downloads(concurrency: int, guard: Guard, observer: Observer, clock: Clock) -> Transport:
@@ -173,6 +187,8 @@ async def run_pipeline(
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
     ledger = Ledger(Path(settings.state_dir) / spec.name, spec.name)
     try:
+        ledger.room.tell = _from_threads(tee)
+        stop.then(ledger.room.give_up)
         tolerance = Tolerance(spec.dead_letters.max, after=spec.dead_letters.after)
         tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop, tolerance=tolerance)
         opening = None
@@ -214,6 +230,16 @@ async def call_route(settings: Settings, name: str, members: Mapping[str, Any]) 
     settings = msgspec.structs.replace(settings, platform=asked)
     async with open_platform(settings, observer=Tee(), clock=SystemClock()) as platform:
         return await platform.client.ask(name, members)
+
+
+def _from_threads(observer: Observer) -> Callable[[Event], None]:
+    """How a thread tells an observer that lives on this loop."""
+    loop = asyncio.get_running_loop()
+
+    def tell(event: Event) -> None:
+        loop.call_soon_threadsafe(observer.notice, event)
+
+    return tell
 
 
 class _Parts(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ A verb's file is imported when that verb runs: help must be quick, and must load
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import os
@@ -138,8 +139,23 @@ def cli(  # noqa: PLR0917 - click passes by name
     )
 
 
+def _open_closed_streams() -> None:
+    """Give a process that was started without standard streams (`2>&-`) silent ones.
+
+    The first file it opens would get their number otherwise: a ledger must not be what others call standard error.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.fstat(number)
+                continue
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
 def main() -> NoReturn:
     """The console script."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:

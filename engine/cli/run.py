@@ -158,7 +158,10 @@ async def _supervised(
 
 
 def listen(stop: StopFlag, view: LiveView | None, *, is_aborting: bool = False) -> Callable[[], None]:
-    """Turn SIGINT and SIGTERM into the flag, then into a cancellation; answers what undoes it."""
+    """Turn SIGINT, SIGTERM and SIGHUP into the flag, then into a cancellation; answers what undoes it.
+
+    A SIGHUP that is ignored, as under nohup, stays ignored.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 
@@ -173,7 +176,9 @@ def listen(stop: StopFlag, view: LiveView | None, *, is_aborting: bool = False) 
         elif task:
             task.cancel()
 
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     for number in signals:
         loop.add_signal_handler(number, on_signal)
 

@@ -17,7 +17,7 @@ from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import FAILED, TERMINAL, RemoteJob
 from engine.contract.problem import retry_after_s
-from engine.errors import Missing
+from engine.errors import Missing, Rejected
 from engine.events import JobSettled, Polled, Warned
 from engine.jobs.reliance import Reliance
 from engine.jobs.schedule import Look, Schedule
@@ -65,14 +65,17 @@ class Watcher:
         """The jobs that are watched."""
         return [job for rows in self._watched.values() for job in rows]
 
-    def add(self, job: JobRow) -> None:
-        """Watch a submitted job. Remote ids need not be unique: one answer then settles several rows."""
+    def add(self, job: JobRow, *, is_new: bool = False) -> None:
+        """Watch a submitted job; one that is new has no age, whatever the wall clock did meanwhile.
+
+        Remote ids need not be unique: one answer then settles several rows.
+        """
         remote_id = job.remote_id or ""
         rows = self._watched.get(remote_id)
         if rows is not None:
             rows.append(job)
             return
-        age_s = max(0.0, (self._clock.now_ns() - (job.submitted_ns or self._clock.now_ns())) / 1e9)
+        age_s = 0.0 if is_new else max(0.0, (self._clock.now_ns() - (job.submitted_ns or self._clock.now_ns())) / 1e9)
         now = self._clock.monotonic()
         if self._reliance is not None and self._reliance.is_good and not self._watched:
             self._reliance.hear(now)  # Nothing was under way, so the silence so far means nothing.
@@ -146,8 +149,16 @@ class Watcher:
         answers: list[_Answer] = []
         cursor: str | None = None
         pages = 0
+        seen: set[str | None] = {None}
         while True:
-            answered = await self._client.jobs.list(kind=self._kind, limit=_PAGE_LIMIT, cursor=cursor, trace=self.trace)
+            try:
+                answered = await self._client.jobs.list(
+                    kind=self._kind, limit=_PAGE_LIMIT, cursor=cursor, trace=self.trace
+                )
+            except (Rejected, Missing):
+                if cursor is None:
+                    raise
+                break  # The cursor is no good, or no longer; the list is only a short cut.
             pages += 1
             self.polls += 1
             ours = [remote for remote in answered.answer.jobs if remote.id in self._watched]
@@ -157,8 +168,9 @@ class Watcher:
             self._observer.notice(Polled(len(ours), by_page=True))
             self._schedule.hold(self._clock.monotonic(), self._retry_after_s(answered.headers))
             cursor = answered.answer.next_cursor
-            if cursor is None or len(ours) < _WORTH_A_PAGE or sum(unseen.values()) < look.worth:
+            if cursor in seen or len(ours) < _WORTH_A_PAGE or sum(unseen.values()) < look.worth:
                 break
+            seen.add(cursor)
         self._schedule.read_pages(pages, ours=len(answers))
         return answers, [remote_id for remote_id, chance in unseen.items() if chance >= _RIPE]
 

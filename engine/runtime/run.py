@@ -7,6 +7,7 @@ Groups nest in the order things must end: first the create lane, then the fetch 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator, Sequence
 
 import anyio
@@ -16,7 +17,17 @@ from anyio.abc import TaskGroup
 from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import RemoteJob, error_of
-from engine.errors import BrokenAnswer, CapExceeded, EngineError, Missing, RecordError, Rejected, RunFailed, Unbalanced
+from engine.errors import (
+    BrokenAnswer,
+    CapExceeded,
+    Conflict,
+    EngineError,
+    Missing,
+    RecordError,
+    Rejected,
+    RunFailed,
+    Unbalanced,
+)
 from engine.events import ResultFetched, Waited
 from engine.jobs import lifecycle
 from engine.jobs.cancel import Cancelled, cancel_jobs
@@ -39,6 +50,9 @@ from engine.transport.patience import Patience, PatienceEnded
 
 # With a pause after each that doubles from 0.1 s: a bad minute of the network must not cost a job its rows.
 _FETCH_TRIES = 8
+_RESULTS_MAX = 128  # Jobs whose results wait to be fetched; they are at the platform, and its patience has an end.
+_READY_TRIES = 10
+_READY_WAIT_MAX_S = 60.0
 _ALIVE_EVERY_S = 2.0
 _STOP_GRACE_S = 3.0
 # A stop is to end within seconds, also where the platform does not answer any more.
@@ -78,7 +92,7 @@ class Run:
         self._row = row
         self._stages = stages
         self._pipeline = pipeline
-        self._results: Edge[JobRow] = Edge(bytes_max=1)
+        self._results: Edge[JobRow] = Edge(bytes_max=_RESULTS_MAX)
         self._unfinished = 0
         self._is_read = False
         self._quiet = asyncio.Event()
@@ -143,7 +157,7 @@ class Run:
                     await self._stages.slots.acquire()
                     self._stages.watcher.add(job)
                 case lifecycle.SUCCEEDED:
-                    self._results.put_now(job)
+                    await self._results.put(job, 1)
                 case lifecycle.FAILED | lifecycle.CANCELLED:
                     await self._failed(job, await self._look_again(job))
                 case _:
@@ -175,14 +189,14 @@ class Run:
                 continue
             try:
                 await stages.submitter.submit(ready.job, ready.body or await self._body_of(ready.job))
-            except Rejected as exc:
+            except (Rejected, Missing, Conflict) as exc:
                 stages.slots.release()
                 await stages.endings.gave_up(ready.job, stage="create", error=exc)
                 self._done()
             except PatienceEnded:
                 continue  # The platform is down and we were told to stop; the next run asks with the same key.
             else:
-                stages.watcher.add(ready.job)
+                stages.watcher.add(ready.job, is_new=True)
 
     async def _body_of(self, job: JobRow) -> bytes:
         records = await self._stages.reader.recall(job)
@@ -216,14 +230,15 @@ class Run:
         now_ns = self._stages.tools.clock.now_ns()
         for job, remote in ended:
             lifecycle.settle(job, remote.status, now_ns=now_ns, error=_error_text(remote))
-            self._stages.slots.release()
             self._stages.tools.observer.notice(wait_span(job))
         await self._stages.tools.ledger.move([job for job, _ in ended])
         for job, remote in ended:
             if job.state == lifecycle.SUCCEEDED:
-                self._results.put_now(job)
+                # A sink that takes nothing holds back the results, they the slots, and those the source.
+                await self._results.put(job, 1)
             else:
                 await self._failed(job, remote)
+            self._stages.slots.release()
 
     async def _failed(self, job: JobRow, remote: RemoteJob | None) -> None:
         if not await self._stages.endings.failed(job, remote):
@@ -241,15 +256,15 @@ class Run:
             self._done()
 
     async def _land(self, job: JobRow) -> None:
-        """Fetch a result and land its rows, reading it again where a body broke."""
-        for tries in range(1, _FETCH_TRIES + 1):
+        """Fetch a result and land its rows, reading it again where a body broke or the platform is not ready yet."""
+        for tries in itertools.count(1):
             try:
                 await self._land_once(job)
             except Unbalanced as exc:
                 self.unbalanced.append(exc)  # The job stays as it is, so the next run fetches it again.
-            except (BrokenAnswer, CapExceeded, RecordError, Missing) as exc:
-                if tries < _FETCH_TRIES and isinstance(exc, BrokenAnswer):
-                    await self._stages.tools.clock.sleep(0.05 * 2**tries)
+            except (BrokenAnswer, CapExceeded, RecordError, Missing, Rejected, Conflict) as exc:
+                if (wait_s := _again_s(exc, tries)) is not None:
+                    await self._stages.tools.clock.sleep(wait_s)
                     continue
                 await self._stages.endings.gave_up(job, stage="result", error=exc)
             except PatienceEnded:
@@ -307,6 +322,18 @@ class Run:
         while True:
             await tools.ledger.touch_run(self._row.run_id, now_ns=tools.clock.now_ns())
             await tools.clock.sleep(_ALIVE_EVERY_S)
+
+
+def _again_s(exc: EngineError, tries: int) -> float | None:
+    """Seconds to wait before a result is asked for again; None when asking again cannot help, or did not."""
+    match exc:
+        case BrokenAnswer() if tries < _FETCH_TRIES:
+            return 0.05 * 2.0**tries
+        case Conflict() if tries < _READY_TRIES and exc.facts.get("platform_code") == "job_not_ready":
+            # The job ended, a GET said so; the result only takes a moment more (contract 9.4).
+            return min(max(0.05 * 2.0**tries, exc.retry_after_s or 0.0), _READY_WAIT_MAX_S)
+        case _:
+            return None
 
 
 def _error_text(remote: RemoteJob) -> str | None:

@@ -7,7 +7,6 @@ Says what is written together; how it reaches the disk is `sqlite`'s work, what 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from engine.store.migrate import steps
 from engine.store.notices import NOTICES_SCHEMA, Notices
 from engine.store.rows import REPLAYS_FROM, Book, JobRow, PartRow, Planned, RunRow
 from engine.store.schema import SCHEMA, VERSION
+from engine.store.seal import read_through, seal, unseal
 from engine.store.sqlite import Database, Statement
 
 _JOB_COLUMNS = JobRow.__struct_fields__
@@ -104,15 +104,19 @@ class Ledger:
 
         Raises:
             LedgerBusy: another process runs this pipeline.
-            LedgerBroken: the file is damaged, newer than this engine, or another pipeline's.
+            LedgerBroken: the file is damaged, newer than this engine, or another pipeline's. OutputError: it cannot be
+            written.
         """
         self.directory = directory
         self._lock = StateLock(directory / "lock")
         self._lock.acquire()
         try:
             self.path = path = directory / "ledger.sqlite"
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            is_whole = unseal(path)
             self._db = Database(path, SCHEMA + NOTICES_SCHEMA, migrate=steps, places=_places)
+            if not is_whole:
+                read_through(self._db)
+            self.room = self._db.room
             self.notices = Notices(self._db)
             self._check(pipeline)
         except BaseException:
@@ -134,8 +138,10 @@ class Ledger:
             )
 
     def close(self) -> None:
-        """Finish queued writes, close, unlock."""
+        """Finish queued writes, close, seal, unlock."""
         self._db.close()
+        if not self._db.is_in_doubt:
+            seal(self._db.path)
         self._lock.release()
 
     # What is there ---------------------------------------------------------------------------

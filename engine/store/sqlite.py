@@ -7,6 +7,7 @@ future that resolves once the group holding the write is on disk. No table is na
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from engine import failpoints
-from engine.errors import ConfigError, LedgerBroken, OutputError
+from engine.errors import ConfigError, EngineError, LedgerBroken, OutputError
+from engine.store.room import Room, is_in_doubt
 
 Statement = tuple[str, Sequence[Sequence[Any]]]
 _Ticket = tuple[list[Statement], "asyncio.Future[None]", asyncio.AbstractEventLoop]
@@ -83,12 +85,24 @@ def _translate(exc: sqlite3.Error, path: Path) -> LedgerBroken | OutputError:
         )
     return LedgerBroken(
         f"{path}: {text}",
-        hint="move the file away and run again: keys come from the input, so no job is created twice within 24 h",
+        hint=f"move {path.name}* away, or restore a copy, and run again: keys come from the input, "
+        "so no job is created twice within 24 h",
+    )
+
+
+def _unconfirmed(path: Path) -> OutputError:
+    return OutputError(
+        f"{path}: the disk failed while a commit was made durable, so it is not known whether it holds",
+        hint="check the disk, then run again: the next run goes by what the file really says",
     )
 
 
 class Database:
-    """One SQLite file with a writer thread of its own."""
+    """One SQLite file with a writer thread of its own.
+
+    A group that a full disk refuses is made again until there is room, as `room` says; later ones wait behind it.
+    After a commit that could not be made durable nothing is written any more: the next process reads what is there.
+    """
 
     def __init__(
         self, path: Path, schema: str, *, migrate: Migrate | None = None, places: Places | None = None
@@ -108,11 +122,18 @@ class Database:
         except LedgerBroken:
             self._db.close()
             raise
+        self.room = Room()
+        self._doubt: OutputError | None = None
         self._tickets: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_groups, name="ledger-writer", daemon=True)
         self._thread.start()
         self.groups = 0
         self.writes = 0
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a commit could not be made durable; nothing is written since."""
+        return self._doubt is not None
 
     def write(self, statements: list[Statement]) -> asyncio.Future[None]:
         """Queue statements, all or nothing; the future resolves when they are durable.
@@ -170,7 +191,8 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Finish what is queued, then close; safe to call twice."""
+        """Finish what is queued, then close; safe to call twice. Waits for no room."""
+        self.room.give_up()
         if self._thread.is_alive():
             self._tickets.put(None)
             self._thread.join()
@@ -197,16 +219,12 @@ class Database:
                 return
 
     def _commit(self, group: list[_Ticket]) -> None:
-        failure: Exception | None = None
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            for statements, _, _ in group:
-                for sql, rows in statements:
-                    self._db.executemany(sql, rows)
-            self._commit_group(group)
-        except sqlite3.Error as exc:
-            self._roll_back()
-            failure = _translate(exc, self.path)
+        failure: EngineError | None = self._doubt
+        if failure is None:
+            try:
+                self.room.patiently(str(self.path), lambda: self._write_group(group))
+            except EngineError as exc:
+                failure = exc
         self.groups += 1
         self.writes += len(group)
         loop = group[0][2]
@@ -215,6 +233,23 @@ class Database:
         except RuntimeError:
             # The loop is gone: the process is ending, and nobody waits any more.
             return
+
+    def _write_group(self, group: list[_Ticket]) -> None:
+        """One transaction of the whole group; after an error none of it stands."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for statements, _, _ in group:
+                for sql, rows in statements:
+                    self._db.executemany(sql, rows)
+            self._commit_group(group)
+        except sqlite3.Error as exc:
+            with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
+            if is_in_doubt(exc):
+                # The kernel may have dropped the pages it could not write, and a second fsync would say all is well.
+                self._doubt = _unconfirmed(self.path)
+                raise self._doubt from None
+            raise _translate(exc, self.path) from exc
 
     def _commit_group(self, group: list[_Ticket]) -> None:
         if self._places is None:

@@ -8,6 +8,7 @@ tells nobody; that is for the transports around it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
@@ -277,7 +278,7 @@ def _check_length(answer: aiohttp.ClientResponse, request: Request, read: int) -
     raise BrokenAnswer(f"{_name(request)}: the answer ended after {read} of {promised} bytes", read=read)
 
 
-def _translate(exc: Exception, request: Request) -> EngineError:
+def _translate(exc: Exception, request: Request) -> EngineError:  # noqa: C901 - a table: theirs to ours
     """Ours for theirs. The foreign text is left out where it may quote the URL: a signed one is a secret."""
     name = _name(request)
     match exc:
@@ -285,6 +286,9 @@ def _translate(exc: Exception, request: Request) -> EngineError:
             return CertificateRefused(f"{name}: the host's certificate or TLS was not accepted")
         case aiohttp.ClientConnectorDNSError():
             return ConnectFailed(f"{name}: the host's name could not be resolved", reason="dns")
+        case aiohttp.ClientConnectorError() if exc.os_error.errno in (errno.EMFILE, errno.ENFILE):
+            hint = "raise `ulimit -n`, or lower platform.limits.concurrency"
+            return ConnectFailed(f"{name}: no connection: too many open files", hint=hint, reason="files")
         case aiohttp.ClientConnectorError():
             said = exc.os_error.strerror or type(exc.os_error).__name__
             return ConnectFailed(f"{name}: no connection: {said}", reason="connect")
