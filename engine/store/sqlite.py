@@ -119,9 +119,9 @@ class Database:
         except sqlite3.DatabaseError as exc:
             self._db.close()
             raise _translate(exc, path) from exc
-        except LedgerBroken:
+        except LedgerBroken as exc:
             self._db.close()
-            raise
+            raise LedgerBroken(f"{path}: {exc.message}", hint=exc.hint) from exc
         self.room = Room()
         self._doubt: OutputError | None = None
         self._tickets: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
