@@ -36,6 +36,8 @@ class Mischief(msgspec.Struct, frozen=True, kw_only=True):
     rotates: bool = False
 
 
+# What breaks in a download has a probability, not a turn: a reader that asks twice each time would meet every second
+# answer for ever, which is no longer a network but a wall.
 # A failed job is tried again soon, and often enough that chance alone does not spend its attempts.
 _AGAIN = {"job.retry.cooldown": "20ms", "job.retry.attempts": "50"}
 _ALL_MAY_DIE = {"dead_letters.max": "100%"}
@@ -77,22 +79,22 @@ ALL: tuple[Mischief, ...] = (
     Mischief(
         name="bodies that break off",
         faults=("F05", "F27"),
-        rules=({"at": "result.body", "cut_after": 200, "every": 2},),
+        rules=({"at": "result.body", "cut_after": 200, "probability": 0.5},),
     ),
     Mischief(
         name="bodies with a wrong byte",
         faults=("F27",),
-        rules=({"at": "result.body", "corrupt": True, "every": 4},),
+        rules=({"at": "result.body", "corrupt": True, "probability": 0.25},),
     ),
     Mischief(
         name="resets instead of bodies",
         faults=("F38",),
-        rules=({"at": "result.body", "reset": True, "every": 2},),
+        rules=({"at": "result.body", "reset": True, "probability": 0.5},),
     ),
     Mischief(
         name="storage answers 503",
         faults=("F18",),
-        rules=({"at": "result.body", "status": 503, "every": 2},),
+        rules=({"at": "result.body", "status": 503, "probability": 0.5},),
     ),
     Mischief(
         name="signed URLs that are over",

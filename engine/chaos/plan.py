@@ -131,12 +131,11 @@ def _mixed(wishes: Wishes, number: int, seed: int, rng: random.Random, mischief:
 def _kills(wishes: Wishes, at: int, rng: random.Random, states: tuple[str, ...]) -> tuple[Kill, ...]:
     kills: list[Kill] = []
     choices = _places(states)
-    own = [f"ledger:{state}" for state in states]
-    for turn in range(wishes.kills_per_stage):
-        if own and turn < 2:
-            # What this mischief leads to is what its rounds are for.
-            kills.append(Place(Failpoint(rng.choice(own), (BEFORE, AFTER)[turn], 1)))
-        elif rng.random() < 0.3:
+    # What this mischief leads to is what its rounds are for.
+    own = [*_in_order([f"ledger:{state}" for state in dict.fromkeys(states)], 1)]
+    kills += own[: wishes.kills_per_stage - 1]
+    while len(kills) < wishes.kills_per_stage:
+        if rng.random() < 0.3:
             place = rng.choice(choices)
             kills.append(Place(Failpoint(place, rng.choice((BEFORE, AFTER)), rng.randint(1, _LATEST_PASS))))
         else:

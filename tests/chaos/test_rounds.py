@@ -63,7 +63,7 @@ def test_f25_killed_between_a_failure_and_the_next_attempt(play_round: PlayRound
 
 
 def test_f27_bodies_that_break_or_have_a_wrong_byte_cost_no_row(play_round: PlayRound) -> None:
-    """Every second body breaks off and every fourth has a wrong byte: all rows arrive, none is a dead letter."""
+    """Half of the bodies break off, a quarter of the rest has a wrong byte: all rows arrive, none is a dead letter."""
     trouble = choose(["bodies that break off", "bodies with a wrong byte"])
     tally = play_round(mischief=trouble, overrides={"job.batch.rows": "50"})
     assert all(tally.lines[m.name].injected > 0 for m in trouble)
