@@ -118,7 +118,7 @@ def test_a_manifest_that_lies_is_found(
         "UPDATE jobs SET accepted = accepted - 1 WHERE seq = 1",
         "UPDATE jobs SET state = 'submitted' WHERE seq = 3",
         "DELETE FROM parts",
-        "INSERT INTO runs SELECT 'x', 2, 0, trace_id, span_id, 0, 0, 0, 1, NULL, NULL, NULL, NULL, '' FROM runs",
+        "INSERT INTO runs SELECT 'x', 2, 0, trace_id, span_id, 0, 0, 0, 1, NULL, NULL, NULL, NULL, '', NULL FROM runs",
     ],
 )
 def test_books_that_do_not_balance_are_found(sql: str, scratch: Scratch, found: Callable[..., dict[str, int]]) -> None:
