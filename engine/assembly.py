@@ -27,7 +27,6 @@ from engine.contract.kinds import KINDS, Kind
 from engine.contract.profile import PROFILE
 from engine.emulator.child import Child
 from engine.errors import ConfigError, ConnectFailed, EngineError, RunFailed
-from engine.events import Warned
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
 from engine.jobs.interpret import Reading
@@ -91,10 +90,7 @@ async def open_platform(settings: Settings, *, observer: Observer, clock: Clock)
         access, description = await _access(settings, stack)
         is_emulator = settings.platform.profile == "emulator"
         limits, ceiling = settings.platform.limits, settings.platform.requests_per_s
-        fitting = connections_that_fit(limits.concurrency * 3)
-        if fitting < limits.concurrency * 3:
-            said = f"the limit on open files leaves room for {fitting} connections; raise `ulimit -n` for more"
-            observer.notice(Warned("system.files", said))
+        fitting = connections_that_fit(limits.concurrency * 3, observer=observer)
         pool = PooledTransport(concurrency=fitting - fitting // 3)
         transport = _wire(pool, observer, clock, ceiling)
         hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
@@ -245,7 +241,7 @@ async def run_pipeline(
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
     ledger = Ledger(Path(settings.state_dir) / spec.name, spec.name)
     try:
-        ledger.room.tell = partial(asyncio.get_running_loop().call_soon_threadsafe, tee.notice)
+        ledger.room.report_to(tee)
         stop.then(ledger.room.give_up)
         tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop)
         parts = _open_parts(spec, spec_path, tools)

@@ -76,15 +76,7 @@ class Finding(EngineError):
     exit_code = Exit.CONFIGURATION
 
     def __init__(
-        self,
-        message: str,
-        *,
-        code: str,
-        path: str,
-        line: int = 0,
-        column: int = 0,
-        hint: str = "",
-        **facts: Any,
+        self, message: str, *, code: str, path: str, line: int = 0, column: int = 0, hint: str = "", **facts: Any
     ) -> None:
         super().__init__(message, hint=hint, **facts)
         self.finding_code = code

@@ -63,7 +63,10 @@ class Watcher:
         return sum(len(entry.jobs) for entry in self._watched.values())
 
     def add(self, job: JobRow, *, is_new: bool = False) -> None:
-        """Watch a submitted job; one that is new has no age, whatever the wall clock did meanwhile. Remote ids need not be unique: one answer then settles several rows."""
+        """Watch a submitted job. Remote ids need not be unique: one answer then settles several rows.
+
+        One that is new has no age, whatever the wall clock did since it was written down.
+        """
         remote_id = job.remote_id or ""
         entry = self._watched.get(remote_id)
         if entry is not None:

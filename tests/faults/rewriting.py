@@ -1,4 +1,4 @@
-"""Answers that are changed on their way out of an emulator, and questions on their way in: what no fault script says."""
+"""Answers that are changed on their way out of an emulator, and questions on their way in, beyond any fault script."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def document(outgoing: Outgoing) -> Any:
 
 def with_document(outgoing: Outgoing, value: Any) -> Outgoing:
     """The same answer with another document, its length and checks left out."""
-    kept = {name: text for name, text in outgoing.headers.items() if name.lower() in ("content-type", "x-argus-trace-id")}
+    kept = {
+        name: text for name, text in outgoing.headers.items() if name.lower() in ("content-type", "x-argus-trace-id")
+    }
     return msgspec.structs.replace(outgoing, headers=kept, body=json.dumps(value).encode())
 
 

@@ -65,7 +65,9 @@ def _pipeline(path: Path) -> None:
     [_empty, _half, _flip, _scribble, _version(0), _version(99), _pipeline],
     ids=["emptied", "half", "bit", "scribbled", "older", "newer", "pipeline"],
 )
-async def test_f08_a_damaged_ledger_is_refused_and_a_good_copy_goes_on(rig: Rig, damage: Callable[[Path], None]) -> None:
+async def test_f08_a_damaged_ledger_is_refused_and_a_good_copy_goes_on(
+    rig: Rig, damage: Callable[[Path], None]
+) -> None:
     """Refused naming the file and what to do, left as it was found; with the good copy back the run goes on."""
     rig.write(30)
     assert (await rig.run()).accepted == 30

@@ -1,4 +1,4 @@
-"""F30: lists whose cursors are invalid, expired or repeated, whose pages are empty or shrink, while a run polls by them."""
+"""F30: lists whose cursors are invalid, expired or repeated, whose pages are empty or shrink, while a run polls."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class _Sometimes:
             page["jobs"] = []
 
 
-@pytest.mark.parametrize("spoil", [_invalid, _repeated, _shrunken, _Sometimes()], ids=["invalid", "repeated", "shrunken", "empty"])
+@pytest.mark.parametrize(
+    "spoil", [_invalid, _repeated, _shrunken, _Sometimes()], ids=["invalid", "repeated", "shrunken", "empty"]
+)
 async def test_f30_a_list_that_cannot_be_walked_costs_polls_only(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[dict[str, Any]], None]
 ) -> None:

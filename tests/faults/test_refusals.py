@@ -101,4 +101,3 @@ async def test_f19_a_job_that_vanished_is_a_dead_letter(rig: Rig, status: int) -
     [(stage, code, _)] = _letters(rig)
     assert (stage, code) == ("job", "job.vanished")
     assert rig.ledger("SELECT count(*) FROM dead_letters WHERE remote_id IS NOT NULL") == [(10,)]
-
