@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,6 @@ from engine.contract.keys import WELL_KNOWN
 from engine.contract.kinds import KINDS, Kind
 from engine.contract.profile import PROFILE
 from engine.errors import ConnectFailed, EngineError, RunFailed
-from engine.events import Event, Warned
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
 from engine.jobs.interpret import Reading
@@ -106,7 +105,7 @@ async def open_platform(
         is_emulator = settings.platform.profile == "emulator"
         concurrency, patience = settings.platform.limits.concurrency, Patience(clock, patience_s)
         access = msgspec.structs.replace(access, patience=patience)
-        fitting = _fitting(concurrency * 3, observer)
+        fitting = connections_that_fit(concurrency * 3, observer=observer)
         lanes = Lanes(concurrency=min(concurrency, fitting), clock=clock, patience=patience, observer=observer)
         # Two more than the lanes hold: for tokens and keys, which everything else waits for.
         pool = PooledTransport(concurrency=max(min(concurrency, fitting - fitting // 3), 3) + 2)
@@ -141,15 +140,6 @@ async def _reach(url: str, transport: Transport, clock: Clock) -> None:
             await clock.sleep(0.2 * tries)
         else:
             return
-
-
-def _fitting(connections: int, observer: Observer) -> int:
-    """How many connections the limit on open files leaves room for; fewer than asked for is worth a warning."""
-    fitting = connections_that_fit(connections)
-    if fitting < connections:
-        said = f"the limit on open files leaves room for {fitting} connections; raise `ulimit -n` for more"
-        observer.notice(Warned("system.files", said))
-    return fitting
 
 
 def _downloads(concurrency: int, guard: Guard, observer: Observer, clock: Clock) -> Transport:
@@ -187,7 +177,7 @@ async def run_pipeline(
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
     ledger = Ledger(Path(settings.state_dir) / spec.name, spec.name)
     try:
-        ledger.room.tell = _from_threads(tee)
+        ledger.room.report_to(tee)
         stop.then(ledger.room.give_up)
         tolerance = Tolerance(spec.dead_letters.max, after=spec.dead_letters.after)
         tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop, tolerance=tolerance)
@@ -230,16 +220,6 @@ async def call_route(settings: Settings, name: str, members: Mapping[str, Any]) 
     settings = msgspec.structs.replace(settings, platform=asked)
     async with open_platform(settings, observer=Tee(), clock=SystemClock()) as platform:
         return await platform.client.ask(name, members)
-
-
-def _from_threads(observer: Observer) -> Callable[[Event], None]:
-    """How a thread tells an observer that lives on this loop."""
-    loop = asyncio.get_running_loop()
-
-    def tell(event: Event) -> None:
-        loop.call_soon_threadsafe(observer.notice, event)
-
-    return tell
 
 
 class _Parts(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,9 +66,9 @@ class Watcher:
         return [job for rows in self._watched.values() for job in rows]
 
     def add(self, job: JobRow, *, is_new: bool = False) -> None:
-        """Watch a submitted job; one that is new has no age, whatever the wall clock did meanwhile.
+        """Watch a submitted job. Remote ids need not be unique: one answer then settles several rows.
 
-        Remote ids need not be unique: one answer then settles several rows.
+        One that is new has no age, whatever the wall clock did since it was written down.
         """
         remote_id = job.remote_id or ""
         rows = self._watched.get(remote_id)

@@ -6,8 +6,8 @@ reaches the source. It writes nothing itself. A failed fsync is never waited out
 
 from __future__ import annotations
 
+import asyncio
 import errno
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -15,23 +15,16 @@ from typing import TypeVar
 
 from engine.errors import DiskFull, OutputError
 from engine.events import Event, Waited, Warned
+from engine.ports import Observer
 
 T = TypeVar("T")
 
 PAUSE_S = 0.5
 _ERRNOS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE))
-# A write that was refused leaves the transaction undone, so it can be made again. SHMSIZE and SHMOPEN are a full disk
-# as the index of the write-ahead log meets it, CANTOPEN is one file too many.
-_SQLITE_CODES = frozenset(
-    (
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR_WRITE,
-        sqlite3.SQLITE_IOERR_TRUNCATE,
-        sqlite3.SQLITE_IOERR_SHMSIZE,
-        sqlite3.SQLITE_IOERR_SHMOPEN,
-        sqlite3.SQLITE_CANTOPEN,
-    )
-)
+# By number, because SQLite enters by `sqlite` alone: FULL, CANTOPEN (one file too many), IOERR_WRITE, IOERR_TRUNCATE,
+# and IOERR_SHMOPEN and IOERR_SHMSIZE, a full disk as the index of the write-ahead log meets it. A write that was
+# refused leaves the transaction undone, so it can be made again.
+_SQLITE_CODES = frozenset((13, 14, 778, 1546, 4618, 4874))
 
 
 def lacks_room(error: BaseException) -> bool:
@@ -40,23 +33,17 @@ def lacks_room(error: BaseException) -> bool:
     while cause is not None:
         if isinstance(cause, OSError):
             return cause.errno in _ERRNOS
-        if isinstance(cause, sqlite3.Error):
-            return getattr(cause, "sqlite_errorcode", 0) in _SQLITE_CODES
+        if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
+            return code in _SQLITE_CODES
         cause = cause.__cause__
     return False
-
-
-def is_in_doubt(error: sqlite3.Error) -> bool:
-    """Whether the system failed to say if a commit is durable: the pages may be gone, and a second fsync would lie."""
-    code = getattr(error, "sqlite_errorcode", 0)
-    return code in (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 
 
 class Room:
     """The patience of one run; shared by its ledger and its sink, and safe to use from any thread.
 
-    `tell` is called with what an operator should know: once when a place is found full, once when it has room again,
-    and with every wait in between.
+    `tell` is called, on the thread that waits, with what an operator should know: once when a place is found full, once
+    when it has room again, and with every wait in between.
     """
 
     def __init__(self) -> None:
@@ -69,6 +56,15 @@ class Room:
     def is_paused(self) -> bool:
         """Whether somebody waits for room now."""
         return bool(self._since)
+
+    def report_to(self, observer: Observer) -> None:
+        """Tell this observer, on the loop that runs now."""
+        loop = asyncio.get_running_loop()
+
+        def tell(event: Event) -> None:
+            loop.call_soon_threadsafe(observer.notice, event)
+
+        self.tell = tell
 
     def patiently(self, place: str, act: Callable[[], T]) -> T:
         """Do `act`, again and again while `place` has no room for it. Blocks; `act` must be safe to repeat.

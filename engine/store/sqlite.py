@@ -17,7 +17,7 @@ from typing import Any
 
 from engine import failpoints
 from engine.errors import ConfigError, EngineError, LedgerBroken, OutputError
-from engine.store.room import Room, is_in_doubt
+from engine.store.room import Room
 
 Statement = tuple[str, Sequence[Sequence[Any]]]
 _Ticket = tuple[list[Statement], "asyncio.Future[None]", asyncio.AbstractEventLoop]
@@ -88,6 +88,11 @@ def _translate(exc: sqlite3.Error, path: Path) -> LedgerBroken | OutputError:
         hint=f"move {path.name}* away, or restore a copy, and run again: keys come from the input, "
         "so no job is created twice within 24 h",
     )
+
+
+def is_in_doubt(error: sqlite3.Error) -> bool:
+    """Whether the system failed to say if a commit is durable: the pages may be gone, and a second fsync would lie."""
+    return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 
 
 def _unconfirmed(path: Path) -> OutputError:

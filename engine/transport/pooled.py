@@ -278,7 +278,7 @@ def _check_length(answer: aiohttp.ClientResponse, request: Request, read: int) -
     raise BrokenAnswer(f"{_name(request)}: the answer ended after {read} of {promised} bytes", read=read)
 
 
-def _translate(exc: Exception, request: Request) -> EngineError:  # noqa: C901 - a table: theirs to ours
+def _translate(exc: Exception, request: Request) -> EngineError:
     """Ours for theirs. The foreign text is left out where it may quote the URL: a signed one is a secret."""
     name = _name(request)
     match exc:
@@ -286,12 +286,8 @@ def _translate(exc: Exception, request: Request) -> EngineError:  # noqa: C901 -
             return CertificateRefused(f"{name}: the host's certificate or TLS was not accepted")
         case aiohttp.ClientConnectorDNSError():
             return ConnectFailed(f"{name}: the host's name could not be resolved", reason="dns")
-        case aiohttp.ClientConnectorError() if exc.os_error.errno in (errno.EMFILE, errno.ENFILE):
-            hint = "raise `ulimit -n`, or lower platform.limits.concurrency"
-            return ConnectFailed(f"{name}: no connection: too many open files", hint=hint, reason="files")
         case aiohttp.ClientConnectorError():
-            said = exc.os_error.strerror or type(exc.os_error).__name__
-            return ConnectFailed(f"{name}: no connection: {said}", reason="connect")
+            return _not_connected(name, exc.os_error)
         case aiohttp.ConnectionTimeoutError():
             return ConnectFailed(f"{name}: no connection in time", reason="timeout")
         case aiohttp.ClientHttpProxyError():
@@ -309,6 +305,13 @@ def _translate(exc: Exception, request: Request) -> EngineError:  # noqa: C901 -
         case ValueError():
             return ConnectFailed(f"{name}: a header or the URL cannot be written as HTTP", reason="request")
     return BrokenAnswer(f"{name}: the connection failed under the request ({type(exc).__name__})")
+
+
+def _not_connected(name: str, exc: OSError) -> ConnectFailed:
+    if exc.errno in (errno.EMFILE, errno.ENFILE):
+        hint = "raise `ulimit -n`, or lower platform.limits.concurrency"
+        return ConnectFailed(f"{name}: no connection: too many open files", hint=hint, reason="files")
+    return ConnectFailed(f"{name}: no connection: {exc.strerror or type(exc).__name__}", reason="connect")
 
 
 def _name(request: Request) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from engine.chaos.matrix import Row, load
@@ -43,4 +44,16 @@ def test_every_named_test_exists() -> None:
             file = ROOT / path
             if not file.is_file() or name.partition("[")[0] not in _tests_in(file):
                 missing.append(f"{row.id}: {test}")
+    assert missing == []
+
+
+def test_every_test_of_a_fault_stands_in_its_row() -> None:
+    """A test that carries the id of a fault is named by that fault's row, so the table shows all there is."""
+    named = {(row.id, test.partition("[")[0]) for row in load() for test in row.tests}
+    missing = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for name in sorted(_tests_in(path)):
+            if match := re.match(r"test_f(\d\d)_", name):
+                wanted = f"F{match[1]}", f"{path.relative_to(ROOT).as_posix()}::{name}"
+                missing += [wanted] if wanted not in named else []
     assert missing == []

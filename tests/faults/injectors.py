@@ -5,10 +5,11 @@ A fault that needs root or a tool skips by name, saying what to install.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def write_rows(directory: Path, rows: int, *, padding: int = 0) -> None:
     """An input of so many rows, each with a label of `padding` characters and more."""
     with (directory / "in.ndjson").open("a") as file:
         for number in range(rows):
-            file.write('{"id":"r%d","name":"%s"}\n' % (number, f"Row {number}".ljust(padding, "x")))
+            row = {"id": f"r{number}", "name": f"Row {number}".ljust(padding, "x")}
+            file.write(json.dumps(row, separators=(",", ":")) + "\n")
 
 
 def needs_root() -> None:
@@ -119,14 +121,3 @@ def image(directory: Path, target: Path, *, size: str = "24m", options: str = "l
     command(mkfs, "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(path))
     with mounted(target, "-o", options, str(path)):
         yield path
-
-
-def open_files(pid: int) -> int:
-    """How many files a process has open."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def cpu_s(pid: int) -> float:
-    """Seconds of CPU a process has used."""
-    fields: Sequence[str] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Answers that are changed on their way out of an emulator, and questions on their way in: what no fault script says."""
+"""Answers that are changed on their way out of an emulator, and questions on their way in, beyond any fault script."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine.events import BatchRead, Event, JobsPlanned, JobSubmitted
+from tests.faults.injectors import write_rows
 from tests.runtime.conftest import Rig
 
 pytestmark = pytest.mark.anyio
@@ -81,9 +82,7 @@ async def test_f32_a_sink_that_takes_nothing_holds_back_the_source(rig: Rig, mon
     rig.replace("rows = 10", "rows = 40")
     rig.replace('kind  = "import.bulk"', 'kind  = "import.bulk"\njobs_in_flight = 16')
     rig.replace('path   = "', 'rotate = { rows = 20 }\npath   = "')
-    with (rig.directory / "in.ndjson").open("w") as file:
-        for number in range(_ROWS):
-            file.write('{"id":"r%d","name":"%s"}\n' % (number, "x" * 4000))
+    write_rows(rig.directory, _ROWS, padding=4000)
     meter, at_opening = _Meter(), list[int]()
     before = _resident()
 

@@ -65,7 +65,7 @@ class _Step:
 
 @pytest.mark.parametrize("step", _STEPS_S)
 async def test_f16_a_clock_set_in_the_middle_of_a_run(rig: Rig, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """This machine's clock jumps, the platform's does not: no stall, no storm of requests, no job given up or doubled."""
+    """This machine's clock jumps, the platform's does not: no stall, no storm, no job given up or doubled."""
     clock = Stepped()
     monkeypatch.setattr("engine.assembly.SystemClock", lambda: clock)
     await rig.emulate(latency_s=0.3)

@@ -185,7 +185,7 @@ async def test_f43_a_new_status_of_a_row_is_never_guessed(rig: Rig) -> None:
 
 @pytest.mark.parametrize("broken", [b'{"id": 5}', b"[]", b"null", b'"text"', b"{"], ids=str)
 async def test_f43_an_answer_of_another_type_is_named_and_never_taken(rig: Rig, broken: bytes) -> None:
-    """A create answered with something else is no created job: the run stops, and its next start asks by the same key."""
+    """A create answered with something else is no created job: the run stops, and the next asks by the same key."""
     emulator = await rig.emulate()
     is_broken = True
 

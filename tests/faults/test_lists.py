@@ -1,4 +1,4 @@
-"""F30: lists whose cursors are invalid, expired or repeated, whose pages are empty or shrink, while a run polls by them."""
+"""F30: lists whose cursors are invalid, expired or repeated, whose pages are empty or shrink, while a run polls."""
 
 from __future__ import annotations
 

@@ -181,14 +181,13 @@ def test_f36_under_nohup_a_hangup_changes_nothing(slow: dict[str, Any], tmp_path
     """A SIGHUP that whoever started us had ignored stays ignored."""
     runs = _Runs(tmp_path, slow, "nohup")
     victim = subprocess.Popen(
-        [sys.executable, "-m", "engine", *runs.arguments],
+        ["nohup", sys.executable, "-m", "engine", *runs.arguments],
         cwd=tmp_path,
         env={**environment(), **runs.extra},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
     runs.until(victim, 5)
     victim.send_signal(signal.SIGHUP)
