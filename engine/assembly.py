@@ -29,16 +29,18 @@ from engine.emulator.child import Child
 from engine.errors import ConfigError, ConnectFailed, EngineError, RunFailed
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
-from engine.jobs.interpret import Reading
+from engine.jobs.interpret import Caps, Reading
 from engine.jobs.lanes import Lane
 from engine.jobs.pack import packer_of
 from engine.jobs.recover import is_lost, recover
 from engine.jobs.schedule import Durations, Schedule
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Watcher
+from engine.pipeline.memory import budget_of, element_max, fetch_bytes, line_max
 from engine.pipeline.spec import PipelineSpec, PollSpec
 from engine.ports import Clock, Observer, Sink, Transport
 from engine.record import Counts
+from engine.runtime.budget import Budget
 from engine.runtime.drain import StopFlag
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
@@ -226,7 +228,8 @@ async def run_pipeline(
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
     ledger = Ledger(Path(settings.state_dir) / spec.name, spec.name)
     try:
-        tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop)
+        budget = Budget(budget_of(spec.memory), clock=clock, observer=tee)
+        tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop, budget=budget)
         parts = _open_parts(spec, spec_path, tools)
         session = Session(
             spec=spec, spec_path=spec_path, tools=tools, tally=tally, reader=parts.reader, sink=parts.sink
@@ -268,14 +271,15 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools) -> _Parts:
     kind = KINDS[spec.job.kind]
+    source = msgspec.structs.replace(spec.source, line_max=line_max(spec))
     packer = packer_of(kind, spec.job.payload, secrecy_level=spec.job.secrecy_level)
     reader = Reader(
-        open_source=partial(open_source, spec.source, want_values=bool(spec.transform)),
+        open_source=partial(open_source, source, want_values=bool(spec.transform)),
         transforms=open_transforms(spec.transform, base=Path(spec_path).resolve().parent),
         key=spec.source.key,
         packer=packer,
         item_max=min(spec.job.batch.bytes, PROFILE.body_max) - packer.envelope_bytes - 1,
-        ledger=tools.ledger,
+        tools=tools,
     )
     sink = open_sink(spec.sink, spec.results.fields, pipeline=spec.name)
     return _Parts(kind=kind, reader=reader, sink=sink, tools=tools)
@@ -302,7 +306,7 @@ async def _work(session: Session, opened: Opened, stages: Stages, *, spec: Pipel
 def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Parts, platform: Platform) -> Stages:
     limits, tools, client, reader = settings.platform.limits, parts.tools, platform.client, parts.reader
     landing = Landing(
-        sink=parts.sink, rotate=spec.sink.rotate, run=opened.run, pipeline=spec.name, tools=tools, parts=opened.parts
+        sink=parts.sink, spec=spec.sink, run=opened.run, pipeline=spec.name, tools=tools, parts=opened.parts
     )
     schedule = Schedule(spec.job.poll or platform.poll, Durations())
     watcher = Watcher(
@@ -318,6 +322,7 @@ def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Part
         rows_max=min(spec.job.batch.rows, parts.kind.rows_max),
         bytes_max=min(spec.job.batch.bytes, PROFILE.body_max),
         envelope_bytes=reader.packer.envelope_bytes,
+        keeps=reader.keeps,
     )
     return Stages(
         client=client,
@@ -347,9 +352,10 @@ def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Part
         ),
         tools=tools,
         slots=Lane("jobs", ceiling=min(limits.jobs_in_flight, spec.job.jobs_in_flight or limits.jobs_in_flight)),
-        ready=Edge(bytes_max=spec.memory // 8),
+        ready=Edge(bytes_max=budget_of(spec.memory) // 4),
         create_workers=limits.concurrency,
         fetch_workers=min(_FETCH_WORKERS, limits.concurrency),
+        fetch_bytes=fetch_bytes(spec),
         cooldown_s=spec.job.retry.cooldown,
     )
 
@@ -364,4 +370,5 @@ def _reading(spec: PipelineSpec, parts: _Parts) -> Reading:
         row=struct_of("ResultRow", results.fields) if results.fields else None,
         encode=parts.sink.encode,
         takes_raw=spec.sink.type == "ndjson",
+        caps=Caps(element=element_max(spec)),
     )

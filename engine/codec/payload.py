@@ -7,6 +7,7 @@ Never canonical JSON (that is `canonical`), never files.
 
 from __future__ import annotations
 
+import codecs
 import re
 from functools import cache
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 MAX_DEPTH = 128
 MAX_BYTES = 64 * 1024 * 1024
+
+_PIECE_BYTES = 1024 * 1024
 
 _encoder = msgspec.json.Encoder()
 _ESCAPES = re.compile(rb"\\.", re.DOTALL)
@@ -106,8 +109,60 @@ def loads(data: bytes) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Encode untyped values compactly; faster than `encode` for dicts."""
-    return orjson.dumps(value)
+    """Encode untyped values compactly; faster than `encode` for dicts.
+
+    Raises:
+        RecordError: it holds what JSON has no form for, or is nested too deep.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # Whole numbers past 64 bits, and depths over 254, are refused there; the other encoder takes them.
+        try:
+            return _encoder.encode(value)
+        except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+            raise RecordError(f"cannot be written as JSON: {exc}") from exc
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether the bytes are UTF-8; a large text is looked at in pieces, for as text it may take four times the room."""
+    if len(text) <= _PIECE_BYTES:
+        return text.isascii() or _decodes(text)
+    if text.isascii():
+        return True
+    reader = codecs.getincrementaldecoder("utf-8")()
+    with memoryview(text) as view:
+        try:
+            for start in range(0, len(view), _PIECE_BYTES):
+                reader.decode(view[start : start + _PIECE_BYTES])
+            reader.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _decodes(text: bytes) -> bool:
+    try:
+        str(text, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def has_twice(text: bytes, name: str) -> bool:
+    """Whether a JSON object has a member of this name twice at its top level, which decoders do not tell.
+
+    For one object in valid JSON, the name written without escapes; cheap where the name stands there once.
+    """
+    quoted = _encoder.encode(name)
+    if text.count(quoted) < 2:
+        return False
+    plain = _ESCAPES.sub(b"", text) if b"\\" in text else text
+    found = 0
+    for match in re.finditer(re.escape(quoted) + rb"\s*:", plain):
+        before = _STRINGS.sub(b"", plain[: match.start()].translate(_ONE_BRACKET, _ALL_BUT_BRACKETS_AND_QUOTES))
+        found += before.count(b"[") - before.count(b"]") == 1
+    return found > 1
 
 
 def to_wire(value: Any) -> Any:

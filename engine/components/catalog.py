@@ -15,7 +15,7 @@ from engine.components.sinks.parts import PartsDirectory
 from engine.components.sources.csv import CsvSource
 from engine.components.sources.ndjson import NdjsonSource
 from engine.components.transforms.filter import Filter
-from engine.components.transforms.python import Python, resolve
+from engine.components.transforms.python import TIMEOUT_S, Python, resolve
 from engine.components.transforms.shaping import Rename, Select, Set
 from engine.errors import ConfigError
 from engine.pipeline.spec import SinkSpec, SourceSpec, TransformSpec
@@ -71,7 +71,7 @@ def _transform(spec: TransformSpec, base: Path) -> Transform:
         case TransformSpec(type="filter", field=str(field), op=str(op)):
             return Filter(field, op, spec.value)
         case TransformSpec(type="python", call=str(call)):
-            return Python(call, resolve(call, base))
+            return Python(call, resolve(call, base), timeout_s=spec.timeout or TIMEOUT_S)
     needs = {"select": "`fields`, a list", "rename": "`fields`, a table", "set": "`values`, a table"}
     needs |= {"filter": "`field` and `op`", "python": "`call`"}
     raise ConfigError(f"the transform `{spec.type}` needs {needs[spec.type]}")

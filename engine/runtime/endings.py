@@ -14,7 +14,7 @@ from engine.errors import EngineError, PlatformError, TransportError
 from engine.events import JobGaveUp
 from engine.jobs.key import derive_key
 from engine.jobs.lifecycle import give_up, start_over
-from engine.jobs.records import letters_of_all
+from engine.jobs.records import EVERY, letters_of_all
 from engine.jobs.watch import TIMED_OUT
 from engine.pipeline.spec import RetrySpec
 from engine.runtime.reading import Reader
@@ -61,7 +61,7 @@ class Endings:
         await self._end(job, stage=stage, code=error.code, reason=error.message)
 
     async def _end(self, job: JobRow, *, stage: str, code: str, reason: str) -> None:
-        records = await self._reader.recall(job)
+        records = await self._reader.recall(job, EVERY)
         now_ns = self._tools.clock.now_ns()
         letters = [
             letter_values(letter, run_id=self._run.run_id, epoch=self._run.epoch, now_ns=now_ns)

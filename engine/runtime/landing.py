@@ -15,7 +15,7 @@ import msgspec
 
 from engine.events import PartCommitted
 from engine.jobs.lifecycle import commit
-from engine.pipeline.spec import RotateSpec
+from engine.pipeline.spec import SinkSpec
 from engine.ports import Part, PartFile, Sink
 from engine.record import DeadLetter
 from engine.runtime.spans import commit_span, job_span
@@ -23,6 +23,7 @@ from engine.runtime.tools import Tools
 from engine.store.ledger import letter_values
 from engine.store.rows import JobRow, PartRow, RunRow
 
+_BUFFER_BYTES = 2 * 1024 * 1024
 _LETTERS_MAX_BYTES = 8 * 1024 * 1024
 
 
@@ -49,10 +50,12 @@ class Landing:
     """Owns the parts of a run. Calls may overlap; they take turns."""
 
     def __init__(
-        self, *, sink: Sink, rotate: RotateSpec, run: RunRow, pipeline: str, tools: Tools, parts: list[PartRow]
+        self, *, sink: Sink, spec: SinkSpec, run: RunRow, pipeline: str, tools: Tools, parts: list[PartRow]
     ) -> None:
         self._sink = sink
-        self._rotate = rotate
+        self._rotate = spec.rotate
+        # Only columns are made at the end, a row group at a time; other parts are written as they come.
+        self._finish_bytes = 3 * spec.row_group if spec.type == "parquet" else _BUFFER_BYTES
         self._run = run
         self._pipeline = pipeline
         self._tools = tools
@@ -73,6 +76,7 @@ class Landing:
             filling = self._filling or self._begin()
             self._filling = filling
             filling.part.append(b"".join(landed.chunks), landed.rows)
+            landed.chunks = []  # The part has them, and the job is remembered until it is committed.
             _enter(filling, landed)
             if self._is_full(filling):
                 await self._commit()
@@ -139,7 +143,11 @@ class Landing:
         started = self._tools.clock.monotonic()
         row: PartRow | None = None
         if filling.part.rows:
-            row = self._row(filling.number, await asyncio.to_thread(filling.part.finish))
+            loan = self._tools.budget.take(self._finish_bytes)
+            try:
+                row = self._row(filling.number, await asyncio.to_thread(filling.part.finish))
+            finally:
+                loan.give_back()
         else:
             filling.part.discard()
         now_ns = self._tools.clock.now_ns()

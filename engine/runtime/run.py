@@ -41,8 +41,8 @@ _ALIVE_EVERY_S = 2.0
 class Stages(msgspec.Struct, kw_only=True):
     """Everything a run is made of; `assembly` builds it.
 
-    `slots` has one slot per job at the platform; `create_workers` and `fetch_workers` count tasks; `cooldown_s` is the
-    wait before another attempt of a failed job.
+    `slots` has one slot per job at the platform; `create_workers` and `fetch_workers` count tasks, `fetch_bytes` is
+    what one result may occupy; `cooldown_s` is the wait before another attempt of a failed job.
     """
 
     client: Client
@@ -58,6 +58,7 @@ class Stages(msgspec.Struct, kw_only=True):
     ready: Edge[Ready]
     create_workers: int
     fetch_workers: int
+    fetch_bytes: int
     cooldown_s: float
 
 
@@ -95,7 +96,8 @@ class Run:
         stages = self._stages
         async with anyio.create_task_group() as background:
             self._background = background
-            for task in (self._watch, self._stages.landing.flush_by_age, self._show_life, self._heed_stop):
+            budget = stages.tools.budget
+            for task in (self._watch, stages.landing.flush_by_age, self._show_life, self._heed_stop, budget.watch):
                 background.start_soon(task)
             async with anyio.create_task_group() as fetchers:
                 for _ in range(stages.fetch_workers):
@@ -143,9 +145,10 @@ class Run:
             await stages.slots.acquire()
             stages.tools.observer.notice(Waited("remote", stages.tools.clock.monotonic() - started))
             if self._is_stopping:
+                ready.let_go()
                 continue  # It stays planned; the next run submits it.
             try:
-                await stages.submitter.submit(ready.job, ready.body or await self._body_of(ready.job))
+                await self._submit(ready)
             except Rejected as exc:
                 stages.slots.release()
                 await stages.endings.gave_up(ready.job, stage="create", error=exc)
@@ -153,9 +156,15 @@ class Run:
             else:
                 stages.watcher.add(ready.job)
 
-    async def _body_of(self, job: JobRow) -> bytes:
-        records = await self._stages.reader.recall(job)
-        return self._stages.reader.packer.body(records.items)
+    async def _submit(self, ready: Ready) -> None:
+        try:
+            if ready.body is None:
+                ready.loan = self._stages.tools.budget.take(ready.job.body_bytes)
+                records = await self._stages.reader.recall(ready.job)
+                ready.body = self._stages.reader.packer.body(records.items)
+            await self._stages.submitter.submit(ready.job, ready.body)
+        finally:
+            ready.let_go()
 
     async def _watch(self) -> None:
         await self._stages.watcher.run(self._settled)
@@ -204,9 +213,9 @@ class Run:
     async def _land_once(self, job: JobRow) -> None:
         clock = self._stages.tools.clock
         started = clock.monotonic()
-        spill = Spill(self._stages.landing)
+        spill = await Spill.begin(self._stages.landing, self._stages.tools.budget, self._stages.fetch_bytes)
         try:
-            outcome = await self._stages.fetcher.fetch(job, spill.take)
+            outcome = await self._stages.fetcher.fetch(job, spill)
             letters = await self._letters(job, outcome)
             took_s = clock.monotonic() - started
             self._stages.tools.observer.notice(ResultFetched(outcome.accepted, outcome.body_bytes, took_s))
@@ -220,7 +229,8 @@ class Run:
     async def _letters(self, job: JobRow, outcome: Outcome) -> list[DeadLetter]:
         if not outcome.ended:
             return []
-        return letters_of(job, await self._stages.reader.recall(job), outcome.ended)
+        keys = {row.key for row in outcome.ended}
+        return letters_of(job, await self._stages.reader.recall(job, keys), outcome.ended)
 
     # Being done, being asked to stop, being alive ---------------------------------------------
 

@@ -6,15 +6,17 @@ import msgspec
 
 from engine.ports import Clock, Observer
 from engine.record import Counts
+from engine.runtime.budget import Budget
 from engine.runtime.drain import StopFlag
 from engine.store.ledger import Ledger
 
 
 class Tools(msgspec.Struct, kw_only=True):
-    """The ledger, the clock, whoever watches, the books, and the stop flag."""
+    """The ledger, the clock, whoever watches, the books, the stop flag, and the bytes to borrow."""
 
     ledger: Ledger
     clock: Clock
     observer: Observer
     counts: Counts
     stop: StopFlag
+    budget: Budget

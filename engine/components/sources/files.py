@@ -57,6 +57,7 @@ class FileSource(ABC):
 
     # CSV needs the CR inside quoted cells.
     keeps_cr = False
+    window_bytes = READ_BYTES
 
     def __init__(self, spec: SourceSpec, *, want_values: bool) -> None:
         self.spec = spec
@@ -68,6 +69,12 @@ class FileSource(ABC):
     def can_reread(self) -> bool:
         """Whether every input is a regular file."""
         return all(path != STDIN and _is_file_or_pattern(path) for path in self.spec.paths)
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether no input is compressed: those are read from their start to get anywhere."""
+        names = [name for path in self.spec.paths for name in (path, *glob.iglob(path, recursive=True))]  # noqa: PTH207
+        return all(encoding_of(name, self.spec.compression) == "none" for name in names)
 
     def read(self, marks: Mapping[str, Mark]) -> Iterator[Batch]:
         """Read on from `marks`; see `ports.Source.read`."""
@@ -138,7 +145,8 @@ class FileSource(ABC):
         """The lines from the stream's position to `end`, or to its end."""
         splitter = LineSplitter(self.spec.line_max, offset=stream.position, line=line, keep_cr=self.keeps_cr)
         while end is None or stream.position < end:
-            window = stream.read(READ_BYTES if end is None else min(READ_BYTES, end - stream.position))
+            size = self.window_bytes
+            window = stream.read(size if end is None else min(size, end - stream.position))
             self._heads[stream.name] = stream.head or self._heads.get(stream.name, b"")
             if self._stop.is_set():
                 # What is pending may be half a record: it is for the next run.

@@ -43,6 +43,7 @@ class NdjsonSource(FileSource):
     def __init__(self, spec: SourceSpec, *, want_values: bool) -> None:
         super().__init__(spec, want_values=want_values)
         self._row = _projection(spec)
+        self._quoted_key = payload.encode(spec.key)
         self._key_of: Callable[[Any], Any] = attrgetter(attributes(self._row)[spec.key])
 
     def _begin(self, stream: InputStream) -> None:
@@ -82,14 +83,17 @@ class NdjsonSource(FileSource):
         # line end stands between } and {, and without the first, the second shows in the number of rows.
         if not body.startswith(b"{") or body.count(b"}\n{") != len(raws) - 1:
             raise _Bad("record.json", "not one object per line")
-        if not body.isascii():
-            str(body, "utf-8")
+        if not payload.is_utf8(body):
+            raise _Bad("record.encoding", "not UTF-8")
         rows = payload.decoder(self._row).decode_lines(body)
         if len(rows) != len(raws):
             raise _Bad("record.json", "not one object per line")
         keys = [key if type(key) is str else str(key) for key in map(self._key_of, rows)]
         if "" in keys:
             raise self._no_key("it is empty")
+        # One search of the whole window; only where the name stands more often than rows, each row is looked at.
+        if body.count(self._quoted_key) > len(raws) and any(payload.has_twice(raw, self.spec.key) for raw in raws):
+            raise _Bad("record.key_twice", "the key stands twice in a row")
         return keys
 
     def _values(self, raws: list[bytes]) -> list[dict[str, Any]] | None:
@@ -129,11 +133,10 @@ class NdjsonSource(FileSource):
     def _one(self, raw: bytes) -> tuple[str, list[dict[str, Any]]]:
         """The key of one line and, if wanted, its value; says precisely what is wrong with it."""
         try:
-            str(raw, "utf-8")
+            if not payload.is_utf8(raw):
+                raise _Bad("record.encoding", f"not UTF-8 at byte {_first_not_utf8(raw)} of the line")
             row = payload.decoder(self._row).decode(raw)
             values = self._values([raw]) or []
-        except UnicodeDecodeError as exc:
-            raise _Bad("record.encoding", f"not UTF-8 at byte {exc.start} of the line") from exc
         except msgspec.ValidationError as exc:
             raise self._mistyped(str(exc)) from exc
         except msgspec.DecodeError as exc:
@@ -143,6 +146,8 @@ class NdjsonSource(FileSource):
         key = self._key_of(row)
         if key == "":
             raise self._no_key("it is empty")
+        if payload.has_twice(raw, self.spec.key):
+            raise _Bad("record.key_twice", f"`{self.spec.key}` stands twice in the row, so it does not name one")
         return str(key), values
 
     def _mistyped(self, reason: str) -> _Bad:
@@ -172,6 +177,14 @@ def _projection(spec: SourceSpec) -> type[msgspec.Struct]:
         annotations[spec.key] = msgspec.structs.replace(declared, nullable=False).annotation
     optional = frozenset(name for name, kind in kinds.items() if kind.nullable and name != spec.key)
     return struct_from("SourceRow", annotations, optional=optional)
+
+
+def _first_not_utf8(raw: bytes) -> int:
+    try:
+        raw.decode()
+    except UnicodeDecodeError as exc:
+        return exc.start
+    return len(raw)
 
 
 def _empty(name: str, window: Lines) -> Batch:
