@@ -15,7 +15,7 @@ import msgspec
 from engine.client.client import Client
 from engine.codec.digests import Promise, promise_of
 from engine.contract.exchange import Trace
-from engine.errors import AddressRefused, BrokenAnswer, EngineError, Missing, PlatformError, Retry, TransportError
+from engine.errors import BrokenAnswer, EngineError, Missing, PlatformError, Retry, TransportError, TrustError
 from engine.ports import BodyStream, Clock
 
 # Tries in a row that bring nothing new. A body that breaks every MiB may be as long as it likes.
@@ -130,7 +130,7 @@ async def read_lease(
 
     Raises:
         BrokenAnswer: the body kept breaking, is not what its digest says, or is no longer the same one.
-        Missing: the result is past its retention. AddressRefused: the URL leads where results do not lie.
+        Missing: the result is past its retention. TrustError: the URL leads where results do not lie.
     """
     reading = _Reading()
     url = await lease()
@@ -145,11 +145,11 @@ async def read_lease(
                 return
         except _StartOver:
             raise
-        except (TransportError, PlatformError, AddressRefused) as exc:
+        except (TransportError, PlatformError, TrustError) as exc:
             if isinstance(exc, PlatformError) and reading.ends_here(exc):
                 return
             reading.count(since)
-            if reading.tries >= _TRIES:
+            if reading.tries >= _TRIES or exc.retry is Retry.HALT:
                 raise _last_word(exc) from exc
             error = exc
         if isinstance(error, TransportError) or error.retry is Retry.LATER:

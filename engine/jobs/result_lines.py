@@ -75,11 +75,13 @@ class RowLines:
             return "it is not UTF-8"
         try:
             check_caps(text, max_bytes=self._line_max)
-            _raws.decode(b"[" + text + b"]")
+            found = _raws.decode(b"[" + text + b"]")
         except RecordError as exc:
             return exc.message
         except (msgspec.DecodeError, RecursionError, ValueError) as exc:
             return f"it is not valid JSON: {exc}"
+        if len(found) != 1:
+            return "it holds more than one value"
         return None if text.lstrip(b" \t").startswith(b"{") else "it is no JSON object"
 
 

@@ -18,7 +18,7 @@ from engine.codec.fields import attributes, parse_fields, struct_from
 from engine.codec.lines import Lines
 from engine.components.sources.files import FileSource, too_long
 from engine.components.sources.streams import InputStream
-from engine.errors import RecordError
+from engine.errors import CapExceeded, RecordError
 from engine.pipeline.spec import SourceSpec
 from engine.record import BadRecord, Batch
 
@@ -68,7 +68,7 @@ class NdjsonSource(FileSource):
         try:
             keys = self._keys(raws)
             values = self._values(raws)
-        except (_Bad, msgspec.DecodeError, ValueError, RecursionError):
+        except (_Bad, CapExceeded, msgspec.DecodeError, ValueError, RecursionError):
             return None
         batch = _empty(name, window)
         batch.raws, batch.ends, batch.lines, batch.keys, batch.values = raws, ends, numbers, keys, values
@@ -91,6 +91,10 @@ class NdjsonSource(FileSource):
         keys = [key if type(key) is str else str(key) for key in map(self._key_of, rows)]
         if "" in keys:
             raise self._no_key("it is empty")
+        # A deep row would be refused with its whole job. Most windows are let through by counting.
+        if body.count(b"{") + body.count(b"[") > len(raws) + payload.MAX_DEPTH:
+            for raw in raws:
+                payload.check_caps(raw, max_bytes=len(raw))
         # One search of the whole window; only where the name stands more often than rows, each row is looked at.
         if body.count(self._quoted_key) > len(raws) and any(payload.has_twice(raw, self.spec.key) for raw in raws):
             raise _Bad("record.key_twice", "the key stands twice in a row")
@@ -135,14 +139,15 @@ class NdjsonSource(FileSource):
         try:
             if not payload.is_utf8(raw):
                 raise _Bad("record.encoding", f"not UTF-8 at byte {_first_not_utf8(raw)} of the line")
+            payload.check_caps(raw, max_bytes=len(raw))
             row = payload.decoder(self._row).decode(raw)
             values = self._values([raw]) or []
         except msgspec.ValidationError as exc:
             raise self._mistyped(str(exc)) from exc
         except msgspec.DecodeError as exc:
             raise _Bad("record.json", str(exc)) from exc
-        except RecursionError as exc:
-            raise _Bad("record.too_deep", "nested too deep to be decoded") from exc
+        except (CapExceeded, RecursionError) as exc:
+            raise _Bad("record.too_deep", f"nested deeper than {payload.MAX_DEPTH}") from exc
         key = self._key_of(row)
         if key == "":
             raise self._no_key("it is empty")
