@@ -157,9 +157,7 @@ def _hostile_lines() -> Iterator[bytes]:
 @pytest.mark.anyio
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\n\n \n"], ids=["lf", "crlf", "blank lines"])
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-async def test_f28_t15_hostile_lines_are_dead_letters_and_the_others_go_on(
-    rig: Rig, ends: bytes, packed: bool
-) -> None:
+async def test_f28_t15_hostile_lines_are_dead_letters_and_the_others_go_on(rig: Rig, ends: bytes, packed: bool) -> None:
     """Each hostile line costs itself alone: a letter of its own code with its line, whatever stands around it."""
     rig.replace('key   = "id"', f'key   = "id"\nline_max = "2MiB"\npaths = ["{rig.directory}/x*"]')
     rig.replace(f'paths = ["{rig.directory}/in*.ndjson"]\n', "")
@@ -227,7 +225,7 @@ async def test_a_compressed_input_is_inflated_once_however_many_rows_are_refused
     rig.replace('mapping     = { id = "external_id", name = "label" }', 'mapping     = { id = "external_id" }')
     rig.replace('status      = "str"\n', 'status      = "enum(created)"\n')
     await rig.emulate()
-    rig.text = rig.text.replace('[sink]\n', 'extra = "int"\n[sink]\n')
+    rig.text = rig.text.replace("[sink]\n", 'extra = "int"\n[sink]\n')
     report = await rig.run()
     assert (report.read, report.dead, report.open) == (110, 110, 0)
     assert recalled == []
