@@ -36,10 +36,11 @@ from engine.jobs.recover import is_lost, recover
 from engine.jobs.schedule import Durations, Schedule
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Watcher
-from engine.pipeline.memory import budget_of, element_max, fetch_bytes, line_max
+from engine.pipeline.memory import budget_of, element_max, fetch_bytes, line_max, values_max
 from engine.pipeline.spec import PipelineSpec, PollSpec
 from engine.ports import Clock, Observer, Sink, Transport
 from engine.record import Counts
+from engine.runtime.allocator import give_back_large_blocks
 from engine.runtime.budget import Budget
 from engine.runtime.drain import StopFlag
 from engine.runtime.edge import Edge
@@ -222,6 +223,7 @@ async def run_pipeline(
         EngineError: it could not start. RunFailed: it failed on the way; `report` is its account so far, and the
         ledger holds where to go on.
     """
+    give_back_large_blocks()
     spec, spec_path = order.spec, order.spec_path
     tally, clock = Tally(), SystemClock()
     telemetry = open_telemetry(settings.telemetry, os.environ, observer=observer)
@@ -271,10 +273,12 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools) -> _Parts:
     kind = KINDS[spec.job.kind]
-    source = msgspec.structs.replace(spec.source, line_max=line_max(spec))
+    opening = partial(open_source, want_values=bool(spec.transform), values_max=values_max(spec))
+    is_kept = not opening(spec.source).can_reread
+    source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=is_kept))
     packer = packer_of(kind, spec.job.payload, secrecy_level=spec.job.secrecy_level)
     reader = Reader(
-        open_source=partial(open_source, source, want_values=bool(spec.transform)),
+        open_source=partial(opening, source),
         transforms=open_transforms(spec.transform, base=Path(spec_path).resolve().parent),
         key=spec.source.key,
         packer=packer,

@@ -23,6 +23,8 @@ MAX_DEPTH = 128
 MAX_BYTES = 64 * 1024 * 1024
 
 _PIECE_BYTES = 1024 * 1024
+# Of CPython on 64 bits: an empty dict with room for a few, a list, a slot with a small text or number and its name.
+_OBJECT_COST, _LIST_COST, _VALUE_COST = 232, 88, 130
 
 _encoder = msgspec.json.Encoder()
 _ESCAPES = re.compile(rb"\\.", re.DOTALL)
@@ -76,7 +78,10 @@ def depth_of(data: bytes, *, stop_at: int = MAX_DEPTH) -> int:
     """
     if b"\\" in data:
         data = _ESCAPES.sub(b"", data)
-    left = _STRINGS.sub(b"", data.translate(_ONE_BRACKET, _ALL_BUT_BRACKETS_AND_QUOTES))
+    # Two quotes side by side are a string without brackets, or the seam of two strings: either way they may go at
+    # once. What is left for the slow removal are strings with brackets in them, which are few.
+    left = data.translate(_ONE_BRACKET, _ALL_BUT_BRACKETS_AND_QUOTES).replace(b'""', b"")
+    left = _STRINGS.sub(b"", left)
     rounds = 0
     while b"[]" in left:
         left = left.replace(b"[]", b"")
@@ -124,6 +129,11 @@ def dumps(value: Any) -> bytes:
             raise RecordError(f"cannot be written as JSON: {exc}") from exc
 
 
+def cost_of(text: bytes) -> int:
+    """About how many bytes of memory the values of a JSON text take once decoded, counted without decoding it."""
+    return len(text) + _OBJECT_COST * text.count(b"{") + _LIST_COST * text.count(b"[") + _VALUE_COST * text.count(b",")
+
+
 def is_utf8(text: bytes) -> bool:
     """Whether the bytes are UTF-8; a large text is looked at in pieces, for as text it may take four times the room."""
     if len(text) <= _PIECE_BYTES:
@@ -157,12 +167,17 @@ def has_twice(text: bytes, name: str) -> bool:
     quoted = _encoder.encode(name)
     if text.count(quoted) < 2:
         return False
-    plain = _ESCAPES.sub(b"", text) if b"\\" in text else text
-    found = 0
+    plain = _ESCAPES.sub(b"..", text) if b"\\" in text else text
+    found = depth = reached = 0
     for match in re.finditer(re.escape(quoted) + rb"\s*:", plain):
-        before = _STRINGS.sub(b"", plain[: match.start()].translate(_ONE_BRACKET, _ALL_BUT_BRACKETS_AND_QUOTES))
-        found += before.count(b"[") - before.count(b"]") == 1
-    return found > 1
+        between = plain[reached : match.start()].translate(_ONE_BRACKET, _ALL_BUT_BRACKETS_AND_QUOTES)
+        between = _STRINGS.sub(b"", between.replace(b'""', b""))
+        depth += between.count(b"[") - between.count(b"]")
+        reached = match.start()
+        found += depth == 1
+        if found > 1:
+            return True
+    return False
 
 
 def to_wire(value: Any) -> Any:

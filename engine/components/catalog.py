@@ -13,6 +13,7 @@ from engine.components.sinks.ndjson import NdjsonSink
 from engine.components.sinks.parquet import ParquetSink
 from engine.components.sinks.parts import PartsDirectory
 from engine.components.sources.csv import CsvSource
+from engine.components.sources.files import VALUES_MAX
 from engine.components.sources.ndjson import NdjsonSource
 from engine.components.transforms.filter import Filter
 from engine.components.transforms.python import TIMEOUT_S, Python, resolve
@@ -39,8 +40,8 @@ SINKS = {
 }
 
 
-def open_source(spec: SourceSpec, *, want_values: bool) -> Source:
-    """The source of a pipeline; `want_values` when transforms will read the objects.
+def open_source(spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> Source:
+    """The source of a pipeline; `want_values` when transforms will read the objects, each of `values_max` at most.
 
     Nothing is opened yet: `read` raises InputError for what is not there.
 
@@ -48,7 +49,7 @@ def open_source(spec: SourceSpec, *, want_values: bool) -> Source:
         RecordError: a field type is not one, or the key's cannot name a row.
     """
     kind = CsvSource if spec.type == "csv" else NdjsonSource
-    return kind(spec, want_values=want_values)
+    return kind(spec, want_values=want_values, values_max=values_max)
 
 
 def open_transforms(specs: Sequence[TransformSpec], *, base: Path) -> list[Transform]:

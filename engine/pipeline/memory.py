@@ -21,14 +21,21 @@ def budget_of(memory: int) -> int:
     return max(memory - BASELINE, BUDGET_MIN)
 
 
-def line_max(spec: PipelineSpec) -> int:
+def line_max(spec: PipelineSpec, *, is_kept: bool = False) -> int:
     """The longest record that is read: what the pipeline allows, and what fits into its memory beside others.
 
     A record that stays bytes is held up to three times for a moment (in pieces, joined, and read ahead of); one that
-    is decoded takes a dozen times its size or more.
+    the ledger must keep whole (`is_kept`), because it cannot be read again, as often again; one that is decoded takes
+    a dozen times its size.
     """
     is_decoded = bool(spec.transform) or spec.source.type == "csv"
-    return min(spec.source.line_max, spec.memory // (16 if is_decoded else 5))
+    share = 16 if is_decoded else 12 if is_kept else 5
+    return min(spec.source.line_max, spec.memory // share)
+
+
+def values_max(spec: PipelineSpec) -> int:
+    """What the values of one record may take once it is decoded, by a rough count of them."""
+    return spec.memory // 5
 
 
 def element_max(spec: PipelineSpec) -> int:

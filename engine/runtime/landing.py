@@ -24,6 +24,8 @@ from engine.store.ledger import letter_values
 from engine.store.rows import JobRow, PartRow, RunRow
 
 _BUFFER_BYTES = 2 * 1024 * 1024
+# What a letter takes beside its original, here and on its way to the ledger.
+_LETTER_COST = 1024
 _LETTERS_MAX_BYTES = 8 * 1024 * 1024
 
 
@@ -194,7 +196,7 @@ def _enter(filling: Filling, landed: Landed) -> None:
     job.rejected = sum(1 for letter in landed.letters if letter.bucket == "rejected")
     job.dead = len(landed.letters) - job.rejected
     filling.landed.append(landed)
-    filling.letters_bytes += sum(len(letter.raw) for letter in landed.letters)
+    filling.letters_bytes += sum(len(letter.raw) + _LETTER_COST for letter in landed.letters)
 
 
 def manifest_of(pipeline: str, epoch: int, parts: list[PartRow]) -> Mapping[str, Any]:

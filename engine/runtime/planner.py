@@ -16,7 +16,7 @@ from engine.events import BatchRead, JobsPlanned
 from engine.jobs.batcher import Batcher, Cut
 from engine.jobs.key import derive_key, digest_keys
 from engine.jobs.pack import digest_body
-from engine.jobs.records import Records, keep
+from engine.jobs.records import ORIGINAL_MAX, Records, keep
 from engine.record import BadRecord, DeadLetter, Mark
 from engine.runtime.budget import Loan
 from engine.runtime.reading import Reader, Readout
@@ -183,6 +183,11 @@ def _records_of(cut: Cut) -> Records:
         lines=kept.lines,
         starts=kept.starts,
         ends=kept.ends,
+        sizes={
+            index: kept.ends[index] - kept.starts[index]
+            for index, raw in enumerate(kept.raws)
+            if len(raw) == ORIGINAL_MAX
+        },
     )
 
 

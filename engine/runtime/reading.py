@@ -19,7 +19,7 @@ from engine.jobs.records import ORIGINAL_MAX, Records, beginning, unkeep, where_
 from engine.ports import Source, Transform
 from engine.record import BadRecord, Batch, Mark
 from engine.runtime.budget import Loan
-from engine.runtime.threads import on_thread
+from engine.runtime.threads import Hand
 from engine.runtime.tools import Tools
 from engine.runtime.transform import transform
 from engine.store.rows import JobRow
@@ -72,6 +72,8 @@ class Reader:
         self.packer = packer
         self._item_max = item_max
         self._tools = tools
+        self._hand = Hand("source")
+        self._recall_hand = Hand("recall")
         # One at a time: each holds a window of the input, and may hold a record as long as `line_max`.
         self._recalling = asyncio.Lock()
 
@@ -105,7 +107,7 @@ class Reader:
         def look() -> bool:
             return any(batch.raws or batch.bad for batch in self._open_source().read(marks))
 
-        return await on_thread(look, name="source")
+        return await self._hand.call(look)
 
     def mark(self, name: str, offset: int, line: int) -> Mark:
         """The position to store for an input."""
@@ -122,12 +124,12 @@ class Reader:
                 return unkeep(kept)
             if not self._source.can_reread:
                 raise StaleCheckpoint(f"job {job.epoch}/{job.seq}: the ledger does not hold its records any more")
-            return await self._patiently(on_thread(self._recall, job, originals, name="recall"))
+            return await self._patiently(self._recall_hand.call(self._recall, job, originals))
 
     async def _read_on(self, source: Iterator[Batch], expected: int) -> Readout | None:
         loan = await self._tools.budget.borrow(expected)
         try:
-            readout = await self._patiently(on_thread(self._next, source, name="source"))
+            readout = await self._patiently(self._hand.call(self._next, source))
             if readout is None:
                 loan.give_back()
                 return None
@@ -171,8 +173,11 @@ class Reader:
         items = self.packer.items(raws, batch.keys)
         if items and max(map(len, items)) > self._item_max:
             batch, items = _without_oversized(batch, items, self._item_max)
-        if batch.bad and self._source.can_reread:
-            batch.bad = [_shortened(bad) for bad in batch.bad]
+        if self._source.can_reread:
+            if batch.bad:
+                batch.bad = [_shortened(bad) for bad in batch.bad]
+            if self.keeps and any(len(raw) > ORIGINAL_MAX for raw in batch.raws):
+                batch.raws = [raw[:ORIGINAL_MAX] for raw in batch.raws]
         return Readout(batch, items)
 
     def _recall(self, job: JobRow, originals: Container[str]) -> Records:

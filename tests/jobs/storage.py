@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import Self
 
 import msgspec
 
@@ -65,9 +66,9 @@ class Storage:
         self.asked: list[Asked] = []
         self.script: Script = _nothing
 
-    async def __aenter__(self) -> Storage:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.host = "127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        self.host = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -38,7 +38,7 @@ REMOTE = "01HFXY0000000000000000000A"
 KEYS = [f"r{n}" for n in range(3000)]
 ROWS = [json.dumps({"external_id": key, "status": "created", "n": n}) for n, key in enumerate(KEYS)]
 SUMMARY = {"received": 3000, "created": 3000, "updated": 0, "merged": 0, "skipped": 0, "failed": 0}
-DOCUMENT = ('{"summary":%s,"rows":[%s]}' % (json.dumps(SUMMARY), ",".join(ROWS))).encode()
+DOCUMENT = f'{{"summary":{json.dumps(SUMMARY)},"rows":[{",".join(ROWS)}]}}'.encode()
 LINES = "".join(f'{{"id":"{key}","label":"L"}}\n' for key in KEYS).encode()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import random
 
 import pytest
 from anyio.lowlevel import checkpoint
@@ -135,6 +135,57 @@ async def test_the_process_itself_is_looked_at(monkeypatch: pytest.MonkeyPatch) 
     watching.cancel()
 
 
+class _Miniature:
+    """A run in small, its loans taken in the documented order.
+
+    A reader borrows before it reads and hands on bodies; creators hold bodies until a slot is free; fetchers borrow
+    before they open a result, and some rows are larger than their loan.
+    """
+
+    def __init__(self, slots: int, order: random.Random) -> None:
+        self.budget = _budget(50)
+        self.done = 0
+        self._ready: asyncio.Queue[Loan] = asyncio.Queue()
+        self._results: asyncio.Queue[int] = asyncio.Queue()
+        self._slot = asyncio.Semaphore(slots)
+        self._order = order
+
+    async def _nap(self) -> None:
+        for _ in range(self._order.randrange(4)):
+            await checkpoint()
+
+    async def read(self, batches: list[list[int]]) -> None:
+        for batch in batches:
+            loan = await self.budget.borrow(10)
+            await self._nap()
+            loan.resize(sum(batch))
+            for size in batch:
+                await self._ready.put(self.budget.take(size))
+            loan.give_back()
+
+    async def create(self) -> None:
+        while True:
+            body = await self._ready.get()
+            await self._slot.acquire()
+            await self._nap()
+            asyncio.get_running_loop().call_soon(self._slot.release)
+            self._results.put_nowait(body.bytes)
+            body.give_back()
+
+    async def fetch(self) -> None:
+        while True:
+            size = await self._results.get()
+            loan = await self.budget.borrow(15)
+            await self._nap()
+            if size > 15:
+                async with self.budget.alone:
+                    loan.resize(4 * size)
+                    await self._nap()
+                    loan.resize(15)
+            loan.give_back()
+            self.done += 1
+
+
 _SIZES = st.integers(1, 60)
 
 
@@ -146,63 +197,17 @@ _SIZES = st.integers(1, 60)
     order=st.randoms(use_true_random=False),
 )
 async def test_no_order_of_events_makes_everybody_wait(batches, slots, workers, order) -> None:
-    """A run in miniature, its loans taken in the documented order, ends whatever is large and whoever is slow.
-
-    A reader borrows before it reads and hands on bodies; creators hold bodies until a slot is free; fetchers borrow
-    before they open a result, and some rows are larger than their loan.
-    """
-    budget = _budget(50)
-    ready: asyncio.Queue[Loan] = asyncio.Queue()
-    results: asyncio.Queue[int] = asyncio.Queue()
-    slot = asyncio.Semaphore(slots)
+    """Whatever is large and whoever is slow, everything is read, created and fetched, and nothing stays lent."""
+    small = _Miniature(slots, order)
+    running = [asyncio.ensure_future(work()) for work in [small.create, small.fetch] * workers]
+    running.append(asyncio.ensure_future(small.read(batches)))
     total = sum(map(len, batches))
-    done = 0
-
-    async def nap() -> None:
-        for _ in range(order.randrange(4)):
-            await checkpoint()
-
-    async def read() -> None:
-        for batch in batches:
-            loan = await budget.borrow(10)
-            await nap()
-            loan.resize(sum(batch))
-            for size in batch:
-                await ready.put(budget.take(size))
-            loan.give_back()
-
-    async def create() -> None:
-        while True:
-            body = await ready.get()
-            await slot.acquire()
-            await nap()
-            asyncio.get_running_loop().call_soon(slot.release)
-            results.put_nowait(body.bytes)
-            body.give_back()
-
-    async def fetch() -> None:
-        nonlocal done
-        while True:
-            size = await results.get()
-            loan = await budget.borrow(15)
-            await nap()
-            if size > 15:
-                async with budget.alone:
-                    loan.resize(4 * size)
-                    await nap()
-                    loan.resize(15)
-            loan.give_back()
-            done += 1
-
-    tasks: list[Callable[[], Awaitable[None]]] = [create] * workers + [fetch] * workers
-    running = [asyncio.ensure_future(task()) for task in tasks]
-    await read()
-    for _ in range(200 * total):
-        if done == total:
+    for _ in range(500 * total):
+        if small.done == total:
             break
         await checkpoint()
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
-    assert done == total
-    assert budget.lent == 0
+    assert small.done == total
+    assert small.budget.lent == 0

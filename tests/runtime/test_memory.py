@@ -18,7 +18,7 @@ from engine.pipeline.memory import BASELINE, MIB
 from engine.runtime.reading import Reader
 from engine.store.rows import JobRow
 from tests.runtime.conftest import Rig, plain
-from tests.runtime.process import engine, manifest_in, report_of
+from tests.runtime.process import finish, manifest_in, report_of, start
 
 _PIPELINE = """
 version = 1
@@ -26,11 +26,11 @@ name    = "large"
 memory  = "{memory}"
 [source]
 type  = "ndjson"
-paths = ["in.ndjson"]
+paths = ["{paths}"]
 key   = "id"
 [job]
 kind  = "{kind}"
-batch = {{ rows = 10_000 }}
+batch = {{ rows = {rows} }}
 poll  = {{ first = "50ms", max = "500ms" }}
 [job.payload]
 {payload}
@@ -41,16 +41,19 @@ path = "out"
 _IMPORT = 'entity_type = "location"\nmapping = { id = "external_id", name = "label" }'
 
 
-def _run(here: Path, *, kind: str, memory: str = "256MiB", faults: str = "") -> tuple[int, dict[str, Any], str]:
+def _run(
+    here: Path, *, kind: str, faults: str = "", more: str = "", stdin: Any = None, **options: Any
+) -> tuple[int, dict[str, Any], str]:
     """One run of the command line, with an emulator of its own."""
     payload = _IMPORT if kind == "import.bulk" else ""
-    (here / "p.toml").write_text(_PIPELINE.format(kind=kind, memory=memory, payload=payload))
+    plain = {"memory": "256MiB", "paths": "in.ndjson", "rows": 10_000}
+    (here / "p.toml").write_text(_PIPELINE.format(kind=kind, payload=payload, **{**plain, **options}) + more)
     config = '[platform]\nprofile = "emulator"\n[platform.emulator]\nlatency = "20ms"\n'
     if faults:
         (here / "faults.toml").write_text(faults)
         config += 'faults = "faults.toml"\n'
     (here / "config.toml").write_text(config)
-    code, out, err = engine(["run", "p.toml", "--json", "--quiet"], cwd=here)
+    code, out, err = finish(start(["run", "p.toml", "--json", "--quiet"], cwd=here, stdin=stdin))
     assert "Traceback" not in err
     return code, report_of(out) if out.strip() else {}, err
 
@@ -68,7 +71,7 @@ def _letters(here: Path) -> list[tuple[Any, ...]]:
 def _big_rows(path: Path, sizes: list[int]) -> None:
     with path.open("w") as file:
         for number, size in enumerate(sizes):
-            file.write('{"id":"r%d","name":"Row","blob":"%s"}\n' % (number, "x" * size))
+            file.write(f'{{"id":"r{number}","name":"Row","blob":"{"x" * size}"}}\n')
 
 
 def test_a_row_of_50_mb_passes_where_only_its_key_travels(tmp_path: Path) -> None:
@@ -117,6 +120,43 @@ def test_many_large_rows_at_once_stay_within_a_small_budget(tmp_path: Path) -> N
     code, report, _ = _run(tmp_path, kind="import.bulk", memory="112MiB")
     assert (code, report["accepted"], report["open"]) == (0, 300, 0)
     assert report["peak_mib"] < 112
+
+
+def test_large_rows_of_many_results_take_turns(tmp_path: Path) -> None:
+    """Eight results at once whose rows have 5 MB each: one such row at a time is held, the others wait for it."""
+    _big_rows(tmp_path / "in.ndjson", [0] * 16)
+    code, report, _ = _run(
+        tmp_path, kind="import.bulk", rows=1, memory="160MiB", faults='[[fault]]\nat = "result.rows"\npad = 5_000_000\n'
+    )
+    assert (code, report["jobs"], report["accepted"], report["open"]) == (0, 16, 16, 0)
+    assert sum(part["bytes"] for part in manifest_in(tmp_path / "out")["parts"]) > 16 * 5_000_000
+    assert report["peak_mib"] < 160
+
+
+def test_a_row_whose_values_would_not_fit_is_not_decoded(tmp_path: Path) -> None:
+    """A transform needs values; 300,000 small objects in 4 MB would take a hundred: a letter, and the others go on."""
+    dense = ",".join(f'{{"a":{n}}}' for n in range(300_000))
+    (tmp_path / "in.ndjson").write_text(
+        f'{{"id":"a","name":"N"}}\n{{"id":"b","x":[{dense}]}}\n{{"id":"c","name":"N"}}\n'
+    )
+    more = '[[transform]]\ntype = "set"\nvalues = { added = 1 }\n'
+    code, report, _ = _run(tmp_path, kind="import.bulk", more=more)
+    assert (code, report["accepted"], report["dead"], report["open"]) == (0, 2, 1, 0)
+    ((code, reason, *_),) = _letters(tmp_path)
+    assert code == "record.too_large"
+    assert "as values; `memory` allows" in reason
+    assert report["peak_mib"] < BASELINE / MIB + 32
+
+
+def test_a_row_too_large_to_be_kept_is_known_by_its_head(tmp_path: Path) -> None:
+    """What comes through a pipe cannot be read again, so it must fit beside the ledger; 30 MB do not."""
+    _big_rows(tmp_path / "rows", [10, 30_000_000, 10])
+    with (tmp_path / "rows").open("rb") as stdin:
+        code, report, _ = _run(tmp_path, kind="import.bulk", paths="-", stdin=stdin)
+    assert (code, report["accepted"], report["dead"], report["open"]) == (0, 2, 1, 0)
+    ((code, reason, *_, kept),) = _letters(tmp_path)
+    assert (code, kept) == ("record.too_long", 64 * 1024)
+    assert reason.startswith("the line has 30000035 bytes")
 
 
 def test_less_memory_than_the_process_needs_is_said_at_once(tmp_path: Path) -> None:
@@ -230,9 +270,9 @@ async def test_a_compressed_input_is_inflated_once_however_many_rows_are_refused
     assert (report.read, report.dead, report.open) == (110, 110, 0)
     assert recalled == []
     letters = rig.ledger('SELECT input, line, start, "end", key, raw FROM dead_letters ORDER BY input, line')
-    for name, line, start, end, key, raw in letters:
+    for name, line, first, end, key, raw in letters:
         text = gzip.decompress(Path(name).read_bytes())
-        assert text[start:end] == raw + b"\n"
+        assert text[first:end] == raw + b"\n"
         assert text.splitlines()[line - 1] == raw
         assert json.loads(raw)["id"] == key
     assert rig.ledger("SELECT count(*) FROM kept") == [(0,)]

@@ -145,7 +145,7 @@ async def test_f27_a_result_that_is_always_damaged_ends_in_letters_and_others_go
 
 
 def test_f05_killed_in_the_middle_of_a_download_nothing_is_doubled(tmp_path: Path) -> None:
-    """kill -9 while a large result is under way: what was written is swept, and the next run lands every row once."""
+    """Killed while a large result is under way: what was written is swept, and the next run lands every row once."""
     faults = tmp_path / "faults.toml"
     faults.write_text('[[fault]]\nat = "result.rows"\npad = 20_000\n[[fault]]\nat = "result.body"\ndelay = "1ms"\n')
     with (tmp_path / "in.ndjson").open("w") as file:

@@ -17,7 +17,7 @@ from engine.codec import payload
 from engine.codec.fields import parse_fields
 from engine.codec.lines import Lines, LineSplitter
 from engine.components.sources.cells import cell_reader
-from engine.components.sources.files import FileSource, too_long
+from engine.components.sources.files import VALUES_MAX, FileSource, too_long
 from engine.components.sources.streams import InputStream
 from engine.errors import InputError
 from engine.pipeline.spec import SourceSpec
@@ -49,8 +49,8 @@ class CsvSource(FileSource):
     # Every cell becomes an object of its own: a window of short rows takes a hundred times its bytes.
     window_bytes = 64 * 1024
 
-    def __init__(self, spec: SourceSpec, *, want_values: bool) -> None:
-        super().__init__(spec, want_values=want_values)
+    def __init__(self, spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> None:
+        super().__init__(spec, want_values=want_values, values_max=values_max)
         # The module's own limit on cells is one setting per process and small; ours is `line_max`.
         csv.field_size_limit(max(csv.field_size_limit(), spec.line_max))
         self._kinds = parse_fields(spec.fields)

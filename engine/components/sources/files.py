@@ -22,6 +22,9 @@ from engine.errors import InputError, StaleCheckpoint
 from engine.pipeline.spec import SourceSpec
 from engine.record import BadRecord, Batch, Mark, Slice
 
+# What the values of one record may take in memory.
+VALUES_MAX = 64 * 1024 * 1024
+
 
 def find_inputs(patterns: Sequence[str]) -> list[str]:
     """The inputs that paths and globs name, each once, sorted.
@@ -59,8 +62,9 @@ class FileSource(ABC):
     keeps_cr = False
     window_bytes = READ_BYTES
 
-    def __init__(self, spec: SourceSpec, *, want_values: bool) -> None:
+    def __init__(self, spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> None:
         self.spec = spec
+        self.values_max = values_max
         self.want_values = want_values
         self._stop = threading.Event()
         self._heads: dict[str, bytes] = {}

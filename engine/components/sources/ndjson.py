@@ -16,13 +16,15 @@ import msgspec
 from engine.codec import payload
 from engine.codec.fields import attributes, parse_fields, struct_from
 from engine.codec.lines import Lines
-from engine.components.sources.files import FileSource, too_long
+from engine.components.sources.files import VALUES_MAX, FileSource, too_long
 from engine.components.sources.streams import InputStream
 from engine.errors import CapExceeded, RecordError
 from engine.pipeline.spec import SourceSpec
 from engine.record import BadRecord, Batch
 
 _BLANKS = b" \t\r\n"
+# Rows below this are decoded without asking what they will take.
+_SMALL_BYTES = 256 * 1024
 
 
 class _Bad(Exception):
@@ -37,11 +39,12 @@ class _Bad(Exception):
 class NdjsonSource(FileSource):
     """Reads objects, one per line, UTF-8; blank lines are skipped, LF and CRLF end a line alike.
 
-    With `want_values` the objects are decoded too. Whole numbers as keys become their decimal text.
+    With `want_values` the objects are decoded too, each up to about `values_max` bytes of memory. Whole numbers as
+    keys become their decimal text.
     """
 
-    def __init__(self, spec: SourceSpec, *, want_values: bool) -> None:
-        super().__init__(spec, want_values=want_values)
+    def __init__(self, spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> None:
+        super().__init__(spec, want_values=want_values, values_max=values_max)
         self._row = _projection(spec)
         self._quoted_key = payload.encode(spec.key)
         self._key_of: Callable[[Any], Any] = attrgetter(attributes(self._row)[spec.key])
@@ -103,6 +106,12 @@ class NdjsonSource(FileSource):
     def _values(self, raws: list[bytes]) -> list[dict[str, Any]] | None:
         if not self.want_values:
             return None
+        for raw in raws:
+            if len(raw) > _SMALL_BYTES and (cost := payload.cost_of(raw)) > self.values_max:
+                raise _Bad(
+                    "record.too_large",
+                    f"its {len(raw)} bytes would take about {cost} as values; `memory` allows {self.values_max}",
+                )
         document = b"[" + b",".join(raws) + b"]"
         # Not orjson: it makes floats of whole numbers past 64 bits.
         values: list[dict[str, Any]] = payload.decoder(list[dict[str, Any]]).decode(document)
