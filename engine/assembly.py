@@ -29,7 +29,7 @@ from engine.contract.profile import PROFILE
 from engine.errors import ConnectFailed, EngineError, RunFailed
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
-from engine.jobs.interpret import Reading
+from engine.jobs.interpret import Caps, Reading
 from engine.jobs.laned import LanedTransport
 from engine.jobs.lanes import Lanes
 from engine.jobs.pack import packer_of
@@ -38,9 +38,12 @@ from engine.jobs.schedule import Schedule
 from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Watcher
+from engine.pipeline.memory import budget_of, element_max, fetch_bytes, line_max, values_max
 from engine.pipeline.spec import PipelineSpec, PollSpec
 from engine.ports import Clock, Observer, Sink, Transport
 from engine.record import Counts
+from engine.runtime.allocator import give_back_large_blocks
+from engine.runtime.budget import ByteBudget
 from engine.runtime.drain import StopFlag
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
@@ -171,6 +174,7 @@ async def run_pipeline(
         EngineError: it could not start. RunFailed: it failed on the way; `report` is its account so far, and the
         ledger holds where to go on.
     """
+    give_back_large_blocks()
     spec, spec_path = order.spec, order.spec_path
     tally, clock = Tally(), SystemClock()
     telemetry = open_telemetry(settings.telemetry, os.environ, observer=observer)
@@ -180,7 +184,10 @@ async def run_pipeline(
         ledger.room.report_to(tee)
         stop.then(ledger.room.give_up)
         tolerance = Tolerance(spec.dead_letters.max, after=spec.dead_letters.after)
-        tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop, tolerance=tolerance)
+        budget = ByteBudget(budget_of(spec.memory), clock=clock, observer=tee)
+        tools = Tools(
+            ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop, tolerance=tolerance, budget=budget
+        )
         opening = None
         if order.replay is not None:
             opening = await open_replay(ledger, spec, order.replay, now_ns=clock.now_ns())
@@ -233,17 +240,20 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools, shelf: Shelf | None) -> _Parts:
     kind = KINDS[spec.job.kind]
+    opening = partial(open_source, want_values=bool(spec.transform), values_max=values_max(spec))
+    is_kept = not opening(spec.source).can_reread
+    source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=is_kept))
     packer = packer_of(kind, spec.job.payload, secrecy_level=spec.job.secrecy_level)
     want_values = bool(spec.transform)
     reader = Reader(
-        open_source=partial(open_source, spec.source, want_values=want_values)
+        open_source=partial(opening, source)
         if shelf is None
-        else partial(open_letters, spec.source, shelf, want_values=want_values),
+        else partial(open_letters, source, shelf, want_values=want_values),
         transforms=open_transforms(spec.transform, base=Path(spec_path).resolve().parent),
         key=spec.source.key,
         packer=packer,
         item_max=min(spec.job.batch.bytes, PROFILE.body_max) - packer.envelope_bytes - 1,
-        ledger=tools.ledger,
+        tools=tools,
     )
     sink = open_sink(spec.sink, spec.results.fields, pipeline=spec.name)
     return _Parts(kind=kind, reader=reader, sink=sink, tools=tools)
@@ -270,7 +280,7 @@ async def _work(session: Session, opened: Opened, stages: Stages, *, spec: Pipel
 def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Parts, platform: Platform) -> Stages:
     limits, tools, client, reader = settings.platform.limits, parts.tools, platform.client, parts.reader
     landing = Landing(
-        sink=parts.sink, rotate=spec.sink.rotate, run=opened.run, pipeline=spec.name, tools=tools, parts=opened.parts
+        sink=parts.sink, spec=spec.sink, run=opened.run, pipeline=spec.name, tools=tools, parts=opened.parts
     )
     schedule = Schedule(
         spec.job.poll or platform.poll, timeout_s=spec.job.timeout, requests_per_s=settings.platform.requests_per_s
@@ -287,6 +297,7 @@ def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Part
         rows_max=min(spec.job.batch.rows, parts.kind.rows_max),
         bytes_max=min(spec.job.batch.bytes, PROFILE.body_max),
         envelope_bytes=reader.packer.envelope_bytes,
+        keeps=reader.keeps,
     )
     return Stages(
         client=client,
@@ -317,9 +328,10 @@ def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Part
         tools=tools,
         slots=Slots(min(limits.jobs_in_flight, spec.job.jobs_in_flight or limits.jobs_in_flight)),
         patience=platform.patience,
-        ready=Edge(bytes_max=spec.memory // 8),
+        ready=Edge(bytes_max=budget_of(spec.memory) // 4),
         create_workers=limits.concurrency,
         fetch_workers=min(_FETCH_WORKERS, limits.concurrency),
+        fetch_bytes=fetch_bytes(spec),
         cooldown_s=spec.job.retry.cooldown,
     )
 
@@ -334,4 +346,5 @@ def _reading(spec: PipelineSpec, parts: _Parts) -> Reading:
         row=struct_of("ResultRow", results.fields) if results.fields else None,
         encode=parts.sink.encode,
         takes_raw=spec.sink.type == "ndjson",
+        caps=Caps(element=element_max(spec)),
     )

@@ -79,6 +79,10 @@ class Source(Protocol):
     def can_reread(self) -> bool:
         """Whether a slice can be read a second time; otherwise payloads are kept in the ledger."""
 
+    @property
+    def can_seek(self) -> bool:
+        """Whether reading a slice again costs no more than its bytes, wherever it lies."""
+
     def read(self, marks: Mapping[str, Mark]) -> Iterator[Batch]:
         """Read on from `marks` (by input name); inputs without a mark are read from their start.
 

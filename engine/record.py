@@ -38,7 +38,10 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
 
 
 class BadRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record that could not be read or transformed: its bytes, its place, and why."""
+    """A record that could not be read or transformed: its bytes, its place, and why.
+
+    `lines` is how many lines it spans.
+    """
 
     input: str
     line: int
@@ -47,6 +50,7 @@ class BadRecord(msgspec.Struct, frozen=True, gc=False):
     raw: bytes
     code: str
     reason: str
+    lines: int = 1
 
 
 class Batch(msgspec.Struct, gc=False):

@@ -135,7 +135,7 @@ class Client:
         if status in (401, 403, 404, 410):
             return Missing(said, status=status, hint="ask jobs.result for a new URL")
         kind = Throttled if status == 429 else Unavailable if status >= 500 or status == 408 else PlatformError
-        return kind(said, status=status, retry_after_s=wait_s)
+        return kind(said, status=status, retry_after_s=wait_s, content_range=body.headers.get("content-range", ""))
 
 
 def route_of(name: str) -> Route[Any, Any]:

@@ -128,6 +128,11 @@ class ArraySplitter:
         self._separator_comma = 0
         self._commas_passed = False
 
+    @property
+    def held_bytes(self) -> int:
+        """What is held back of an element, or of the rest of the document, that is not whole yet."""
+        return len(self._head) + len(self._data)
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The windows that this chunk completes: JSON array texts, none of them empty, in order.
 

@@ -62,6 +62,11 @@ class LineSplitter:
         self._pending_bytes = 0
         self._over_long = False
 
+    @property
+    def held_bytes(self) -> int:
+        """What is held of a line that is not whole yet."""
+        return HEAD_BYTES if self._over_long else self._pending_bytes
+
     def feed(self, window: bytes) -> Lines | None:
         """The lines that end in this window; None when none does."""
         cut = window.rfind(b"\n")
@@ -89,11 +94,13 @@ class LineSplitter:
 
     def _lines(self, body: bytes, *, line_end: int) -> Lines:
         held, was_cut = self._pending_bytes, self._over_long
-        if held and not was_cut:
-            body = b"".join((*self._pending, body))
-            held = 0
-        has_cr = not self._keep_cr and b"\r" in body
         texts = body.split(b"\n")
+        if held and not was_cut:
+            # Only the line that began earlier is joined: it may be large, and is copied just once.
+            texts[0] = b"".join((*self._pending, texts[0]))
+            self._pending = []
+            held = 0
+        has_cr = not self._keep_cr and (b"\r" in body or texts[0].endswith(b"\r"))
         sizes = list(map(len, texts))
         sizes[0] += held
         ends = list(map(add, accumulate(sizes), count(self._offset + 1)))

@@ -7,6 +7,7 @@ Never canonical JSON (that is `canonical`), never files.
 
 from __future__ import annotations
 
+import codecs
 import re
 from functools import cache
 from typing import Any, TypeVar
@@ -20,6 +21,10 @@ T = TypeVar("T")
 
 MAX_DEPTH = 128
 MAX_BYTES = 64 * 1024 * 1024
+
+_PIECE_BYTES = 1024 * 1024
+# Of CPython on 64 bits: an empty dict with room for a few, a list, a slot with a small text or number and its name.
+_OBJECT_COST, _LIST_COST, _VALUE_COST = 232, 88, 130
 
 _encoder = msgspec.json.Encoder()
 _ESCAPES = re.compile(rb"\\.", re.DOTALL)
@@ -73,7 +78,10 @@ def depth_of(data: bytes, *, stop_at: int = MAX_DEPTH) -> int:
     """
     if b"\\" in data:
         data = _ESCAPES.sub(b"", data)
-    left = _STRINGS.sub(b"", data.translate(_ONE_BRACKET, _ALL_BUT_BRACKETS_AND_QUOTES))
+    # Two quotes side by side are a string without brackets, or the seam of two strings: either way they may go at
+    # once. What is left for the slow removal are strings with brackets in them, which are few.
+    left = data.translate(_ONE_BRACKET, _ALL_BUT_BRACKETS_AND_QUOTES).replace(b'""', b"")
+    left = _STRINGS.sub(b"", left)
     rounds = 0
     while b"[]" in left:
         left = left.replace(b"[]", b"")
@@ -106,8 +114,70 @@ def loads(data: bytes) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Encode untyped values compactly; faster than `encode` for dicts."""
-    return orjson.dumps(value)
+    """Encode untyped values compactly; faster than `encode` for dicts.
+
+    Raises:
+        RecordError: it holds what JSON has no form for, or is nested too deep.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # Whole numbers past 64 bits, and depths over 254, are refused there; the other encoder takes them.
+        try:
+            return _encoder.encode(value)
+        except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+            raise RecordError(f"cannot be written as JSON: {exc}") from exc
+
+
+def cost_of(text: bytes) -> int:
+    """About how many bytes of memory the values of a JSON text take once decoded, counted without decoding it."""
+    return len(text) + _OBJECT_COST * text.count(b"{") + _LIST_COST * text.count(b"[") + _VALUE_COST * text.count(b",")
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether the bytes are UTF-8; a large text is looked at in pieces, for as text it may take four times the room."""
+    if len(text) <= _PIECE_BYTES:
+        return text.isascii() or _decodes(text)
+    if text.isascii():
+        return True
+    reader = codecs.getincrementaldecoder("utf-8")()
+    with memoryview(text) as view:
+        try:
+            for start in range(0, len(view), _PIECE_BYTES):
+                reader.decode(view[start : start + _PIECE_BYTES])
+            reader.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _decodes(text: bytes) -> bool:
+    try:
+        str(text, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def has_twice(text: bytes, name: str) -> bool:
+    """Whether a JSON object has a member of this name twice at its top level, which decoders do not tell.
+
+    For one object in valid JSON, the name written without escapes; cheap where the name stands there once.
+    """
+    quoted = _encoder.encode(name)
+    if text.count(quoted) < 2:
+        return False
+    plain = _ESCAPES.sub(b"..", text) if b"\\" in text else text
+    found = depth = reached = 0
+    for match in re.finditer(re.escape(quoted) + rb"\s*:", plain):
+        between = plain[reached : match.start()].translate(_ONE_BRACKET, _ALL_BUT_BRACKETS_AND_QUOTES)
+        between = _STRINGS.sub(b"", between.replace(b'""', b""))
+        depth += between.count(b"[") - between.count(b"]")
+        reached = match.start()
+        found += depth == 1
+        if found > 1:
+            return True
+    return False
 
 
 def to_wire(value: Any) -> Any:

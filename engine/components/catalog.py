@@ -13,10 +13,11 @@ from engine.components.sinks.ndjson import NdjsonSink
 from engine.components.sinks.parquet import ParquetSink
 from engine.components.sinks.parts import PartsDirectory
 from engine.components.sources.csv import CsvSource
+from engine.components.sources.files import VALUES_MAX
 from engine.components.sources.letters import LetterSource
 from engine.components.sources.ndjson import NdjsonSource
 from engine.components.transforms.filter import Filter
-from engine.components.transforms.python import Python, resolve
+from engine.components.transforms.python import TIMEOUT_S, Python, resolve
 from engine.components.transforms.shaping import Rename, Select, Set
 from engine.errors import ConfigError
 from engine.pipeline.spec import SinkSpec, SourceSpec, TransformSpec
@@ -41,8 +42,8 @@ SINKS = {
 }
 
 
-def open_source(spec: SourceSpec, *, want_values: bool) -> Source:
-    """The source of a pipeline; `want_values` when transforms will read the objects.
+def open_source(spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> Source:
+    """The source of a pipeline; `want_values` when transforms will read the objects, each of `values_max` at most.
 
     Nothing is opened yet: `read` raises InputError for what is not there.
 
@@ -50,7 +51,7 @@ def open_source(spec: SourceSpec, *, want_values: bool) -> Source:
         RecordError: a field type is not one, or the key's cannot name a row.
     """
     kind = CsvSource if spec.type == "csv" else NdjsonSource
-    return kind(spec, want_values=want_values)
+    return kind(spec, want_values=want_values, values_max=values_max)
 
 
 def open_letters(spec: SourceSpec, shelf: Shelf, *, want_values: bool) -> Source:
@@ -82,7 +83,7 @@ def _transform(spec: TransformSpec, base: Path) -> Transform:
         case TransformSpec(type="filter", field=str(field), op=str(op)):
             return Filter(field, op, spec.value)
         case TransformSpec(type="python", call=str(call)):
-            return Python(call, resolve(call, base))
+            return Python(call, resolve(call, base), timeout_s=spec.timeout or TIMEOUT_S)
     needs = {"select": "`fields`, a list", "rename": "`fields`, a table", "set": "`values`, a table"}
     needs |= {"filter": "`field` and `op`", "python": "`call`"}
     raise ConfigError(f"the transform `{spec.type}` needs {needs[spec.type]}")

@@ -28,6 +28,7 @@ class JobDesk:
         self._drop = fault.count("drop") if fault else 0
         self._duplicate = fault.count("duplicate") if fault else 0
         self._miscount = fault.count("miscount") if fault else 0
+        self.pad = fault.count("pad") if fault else 0
         results.discard(state, job.id)
 
     def open(self, name: str, media_type: str) -> results.Writer:

@@ -37,8 +37,9 @@ POINTS: dict[str, dict[str, tuple[type, ...]]] = {
     "jwks": {"garbage": (bool,), **_ANSWER},
     "job.duration": {"factor": (int, float), "seconds": (int, float), "stuck": (bool,)},
     "job.outcome": {"status": (str,), "code": (str,), "message": (str,), "retryable": (bool,)},
-    # Rows that vanish or come twice while the summary still says all; or a summary that is off by so many.
-    "result.rows": {"drop": (int,), "duplicate": (int,), "miscount": (int,)},
+    # Rows that vanish or come twice while the summary still says all; a summary that is off by so many; or rows with
+    # a member `pad` of so many bytes more.
+    "result.rows": {"drop": (int,), "duplicate": (int,), "miscount": (int,), "pad": (int,)},
     "result.url": {"ttl": (int, float), "status": (int,)},
     "result.body": {
         "cut_after": (int,), "reset": (bool,), "corrupt": (bool,), "status": (int,), "retry_after": (int, str),

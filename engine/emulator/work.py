@@ -78,6 +78,10 @@ class Desk(Protocol):
     def shelf(self) -> Shelf:
         """The entities of the job's realm."""
 
+    @property
+    def pad(self) -> int:
+        """How many bytes each row is longer than it need be."""
+
     def open(self, name: str, media_type: str) -> Page:
         """Begin a file; the name "" is the result document itself."""
 
@@ -115,6 +119,22 @@ class Craft(msgspec.Struct, frozen=True):
     check: Checker
     perform: Performer
     is_alone: bool = True
+
+
+def write_rows(page: Page, parts: list[bytes], *, pad: int) -> Generator[None, None, None]:
+    """Write row results, encoded some at a time as members of a JSON array, padded where the script says so."""
+    for number, part in enumerate(parts):
+        if number:
+            page.write(b",")
+        if not pad:
+            page.write(part)
+        else:
+            rows = decoder(list[msgspec.Raw]).decode(b"[" + part + b"]")
+            for index, row in enumerate(rows):
+                text = bytes(row)
+                page.write((b"," if index else b"") + text[:-1] + b',"pad":"' + b"x" * pad + b'"}')
+                yield None
+        yield None
 
 
 def read_payload(payload: bytes, kind: type[T]) -> T | list[FieldFault]:

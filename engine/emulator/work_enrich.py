@@ -32,6 +32,7 @@ from engine.emulator.work import (
     WorkFailed,
     fault,
     read_payload,
+    write_rows,
 )
 
 UNKNOWN_PROFILE = "unknown profile"
@@ -200,9 +201,7 @@ def perform(task: Task, desk: Desk) -> Work:
     summary = desk.miscount(msgspec.to_builtins(counted))
     page = desk.open("", "application/json")
     page.write(encode({"job_id": task.job_id, "kind": KIND, "summary": summary})[:-1] + b',"results":[')
-    for number, part in enumerate(written):
-        page.write(b"," + part if number else part)
-        yield None
+    yield from write_rows(page, written, pad=desk.pad)
     page.write(b"]}")
     page.close()
     return Outcome(effects=effects, summary=summary)

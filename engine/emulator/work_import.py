@@ -29,6 +29,7 @@ from engine.emulator.work import (
     WorkFailed,
     fault,
     read_payload,
+    write_rows,
 )
 from engine.errors import RecordError
 
@@ -245,9 +246,7 @@ def perform(task: Task, desk: Desk) -> Work:
     summary = desk.miscount(msgspec.to_builtins(ImportSummary(received=received, **counts)))
     page = desk.open("", "application/json")
     page.write(encode({"job_id": task.job_id, "kind": IMPORT, "summary": summary})[:-1] + b',"rows":[')
-    for number, part in enumerate(written):
-        page.write(b"," + part if number else part)
-        yield None
+    yield from write_rows(page, written, pad=desk.pad)
     page.write(b"]}")
     page.close()
     return Outcome(effects=effects, summary=summary)

@@ -7,33 +7,33 @@ whatever the result's size. Landing and committing are the caller's; what a row 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Literal, TypeVar
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
 from engine.client.client import Client
 from engine.codec.array import ArraySplitter
-from engine.codec.inflate import inflater
-from engine.codec.lines import Lines, LineSplitter
+from engine.codec.inflate import Inflater, inflater
 from engine.codec.payload import decode
 from engine.contract.exchange import Trace
 from engine.contract.kinds import ExportFile, Kind
-from engine.errors import BrokenAnswer, CapExceeded, RecordError, Unbalanced
+from engine.errors import BrokenAnswer, RecordError, Unbalanced
 from engine.jobs.interpret import Interpreter, Reading, Taken, difference, disagreement
 from engine.jobs.key import digest_keys
 from engine.jobs.lease import Encoding, read_lease
 from engine.jobs.records import Ended, Recall
+from engine.jobs.result_lines import BadLine, RowLines
 from engine.store.rows import JobRow
 from engine.transport.patience import Patience
 
 T = TypeVar("T")
 
 _MANIFEST_TRIES = 6
+_REASON_MAX = 500
 _DOCUMENT_MAX = 16 * 1024 * 1024
-_INFLATED_MAX = 64 * 1024**3
-_RATIO_MAX = 100
-_LINE_MAX = 64 * 1024 * 1024
 _ENCODINGS: dict[str, Literal["none", "gzip", "zstd"]] = {
     "identity": "none",
     "": "none",
@@ -41,6 +41,16 @@ _ENCODINGS: dict[str, Literal["none", "gzip", "zstd"]] = {
     "x-gzip": "gzip",
     "zstd": "zstd",
 }
+
+
+class Taker(Protocol):
+    """Who takes the rows of one result."""
+
+    async def take(self, chunk: bytes, rows: int) -> None:
+        """Accepted rows of a window, encoded."""
+
+    async def weigh(self, held_bytes: int) -> None:
+        """How much of the body is held back just now; may wait before more is read."""
 
 
 class Outcome(msgspec.Struct, gc=False, kw_only=True):
@@ -63,6 +73,23 @@ class _Manifest(msgspec.Struct, gc=False):
     files: list[ExportFile]
 
 
+class _Fetch(msgspec.Struct, gc=False):
+    """One result being read."""
+
+    job: JobRow
+    interpreter: Interpreter
+    taker: Taker
+    outcome: Outcome
+    bad: list[BadLine]
+
+    async def keep(self, taken: Taken) -> None:
+        """Hand on what a window brought."""
+        self.outcome.ended += taken.ended
+        self.outcome.accepted += taken.accepted
+        if taken.accepted:
+            await self.taker.take(taken.chunk, taken.accepted)
+
+
 class Fetcher:
     """Reads results of one pipeline's jobs."""
 
@@ -74,46 +101,48 @@ class Fetcher:
         self._results = results
         self._reading = reading
         self._recall = recall
+        self._caps = reading.caps
         self._patience = patience
 
-    async def fetch(self, job: JobRow, land: Callable[[bytes, int], Awaitable[None]]) -> Outcome:
-        """Stream the job's result; `land(chunk, rows)` is awaited for each window's accepted rows.
+    async def fetch(self, job: JobRow, taker: Taker) -> Outcome:
+        """Stream the job's result to `taker`, window by window.
 
         Raises:
             Unbalanced: the result does not account for exactly the rows sent, or the platform counts differently.
             BrokenAnswer, CapExceeded, RecordError: the result cannot be read as what it claims to be.
             Missing: it is past its retention.
         """
-        interpreter = Interpreter(self._reading, rows_max=job.rows)
-        outcome = Outcome(accepted=0, ended=[], body_bytes=0)
+        under_way = _Fetch(
+            job,
+            Interpreter(self._reading, rows_max=job.rows),
+            taker,
+            Outcome(accepted=0, ended=[], body_bytes=0),
+            [],
+        )
         try:
             if self._kind.manifest:
-                await self._read_files(job, interpreter, outcome, land)
+                for file in (await self._manifest(job)).files:
+                    await self._read_file(under_way, file)
             else:
-                await self._read_document(job, interpreter, outcome, land)
-            await self._match(job, interpreter)
+                await self._read_document(under_way)
+            await self._match(under_way)
         except Unbalanced as exc:
             raise Unbalanced(
                 f"job {job.remote_id} ({job.kind}): {exc.message}", hint=exc.hint, job=job.remote_id
             ) from exc
-        return outcome
+        return under_way.outcome
 
-    async def _read_document(
-        self, job: JobRow, interpreter: Interpreter, outcome: Outcome, land: Callable[[bytes, int], Awaitable[None]]
-    ) -> None:
-        splitter = ArraySplitter(self._results)
-        async for piece in self._body(job, self._lease(job), outcome):
-            for window in splitter.feed(piece):
-                await _keep(interpreter.window(window), outcome, land)
+    async def _read_document(self, under_way: _Fetch) -> None:
+        job, interpreter = under_way.job, under_way.interpreter
+        splitter = ArraySplitter(self._results, max_element=self._caps.element)
+        async with aclosing(self._body(job, self._lease(job), under_way.outcome)) as pieces:
+            async for piece in pieces:
+                for window in splitter.feed(piece):
+                    await under_way.keep(interpreter.window(window))
+                await under_way.taker.weigh(splitter.held_bytes)
         tail = _document(splitter.finish(), _Tail)
         if tail.summary is not None and (said := disagreement(tail.summary, interpreter.statuses, job.rows)):
             raise Unbalanced(said)
-
-    async def _read_files(
-        self, job: JobRow, interpreter: Interpreter, outcome: Outcome, land: Callable[[bytes, int], Awaitable[None]]
-    ) -> None:
-        for file in (await self._manifest(job)).files:
-            await self._read_file(job, file, interpreter, outcome, land)
 
     async def _manifest(self, job: JobRow) -> _Manifest:
         """The file list, read again from its start where it broke: its URLs are new each time, so are its bytes."""
@@ -127,20 +156,33 @@ class Fetcher:
     async def _manifest_once(self, job: JobRow) -> _Manifest:
         ignored = Outcome(accepted=0, ended=[], body_bytes=0)
         pieces: list[bytes] = []
-        async for piece in self._body(job, self._lease(job), ignored):
-            pieces.append(piece)
-            if ignored.body_bytes > _DOCUMENT_MAX:
-                raise BrokenAnswer(f"job {job.remote_id}: the file list is over {_DOCUMENT_MAX} bytes")
+        size = 0
+        async with aclosing(self._body(job, self._lease(job), ignored)) as body:
+            async for piece in body:
+                pieces.append(piece)
+                size += len(piece)
+                if size > _DOCUMENT_MAX:
+                    raise BrokenAnswer(f"job {job.remote_id}: the file list is over {_DOCUMENT_MAX} bytes")
         return _document(b"".join(pieces), _Manifest)
 
-    async def _read_file(
-        self,
-        job: JobRow,
-        file: ExportFile,
-        interpreter: Interpreter,
-        outcome: Outcome,
-        land: Callable[[bytes, int], Awaitable[None]],
-    ) -> None:
+    async def _read_file(self, under_way: _Fetch, file: ExportFile) -> None:
+        interpreter, outcome = under_way.interpreter, under_way.outcome
+        before, digest, lines = outcome.body_bytes, hashlib.sha256(), RowLines(self._caps.element)
+        lease = self._file_lease(under_way.job, file)
+        async with aclosing(self._body(under_way.job, lease, outcome, digest=digest)) as pieces:
+            async for piece in pieces:
+                if outcome.body_bytes - before > file.bytes:
+                    raise BrokenAnswer(f"file {file.name} goes on past the {file.bytes} bytes its manifest promises")
+                if (window := lines.feed(piece)) is not None:
+                    await under_way.keep(interpreter.window(window))
+                await under_way.taker.weigh(lines.held_bytes)
+        if (window := lines.finish()) is not None:
+            await under_way.keep(interpreter.window(window))
+        under_way.bad += lines.bad
+        _check_file(file, outcome.body_bytes - before, lines.rows + len(lines.bad), digest.hexdigest())
+
+    def _file_lease(self, job: JobRow, file: ExportFile) -> Callable[[], Awaitable[str]]:
+        """The URL the manifest came with, then fresh ones of later manifests."""
         urls = iter((file.url,))
 
         async def lease() -> str:
@@ -151,15 +193,7 @@ class Fetcher:
                 raise BrokenAnswer(f"job {job.remote_id}: file {file.name} is no longer in the manifest")
             return fresh[0]
 
-        before, rows = outcome.body_bytes, len(interpreter.keys)
-        digest = hashlib.sha256()
-        lines = LineSplitter(_LINE_MAX)
-        async for piece in self._body(job, lease, outcome, digest=digest):
-            if (window := _array_of(lines.feed(piece))) is not None:
-                await _keep(interpreter.window(window), outcome, land)
-        if (window := _array_of(lines.finish())) is not None:
-            await _keep(interpreter.window(window), outcome, land)
-        _check_file(job, file, outcome.body_bytes - before, len(interpreter.keys) - rows, digest.hexdigest())
+        return lease
 
     def _lease(self, job: JobRow) -> Callable[[], Awaitable[str]]:
         async def ask() -> str:
@@ -170,48 +204,54 @@ class Fetcher:
 
     async def _body(
         self, job: JobRow, lease: Callable[[], Awaitable[str]], outcome: Outcome, *, digest: Any = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The body of a signed URL, inflated, in pieces; counts its wire bytes into `outcome`."""
         encoding = Encoding()
-        inflate = None
-        async for chunk in read_lease(
-            self._client,
-            lease,
-            trace=Trace(job.trace_id, job.span_id),
-            patience=self._patience,
-            encoding=encoding,
-        ):
-            outcome.body_bytes += len(chunk)
-            if digest is not None:
-                digest.update(chunk)
-            if inflate is None:
-                name = _ENCODINGS.get(encoding.content_encoding)
-                if name is None:
-                    raise BrokenAnswer(
-                        f"the result has content encoding {encoding.content_encoding!r}, not gzip or zstd"
-                    )
-                inflate = inflater(name, max_bytes=_INFLATED_MAX, max_ratio=_RATIO_MAX)
-            for piece in inflate.feed(chunk):
-                yield piece
+        inflate: Inflater | None = None
+        chunks = read_lease(
+            self._client, lease, trace=Trace(job.trace_id, job.span_id), patience=self._patience, encoding=encoding
+        )
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                outcome.body_bytes += len(chunk)
+                if digest is not None:
+                    digest.update(chunk)
+                inflate = inflate or self._inflater(encoding.content_encoding)
+                for piece in inflate.feed(chunk):
+                    yield piece
         if inflate is not None:
             inflate.finish()
 
-    async def _match(self, job: JobRow, interpreter: Interpreter) -> None:
-        """Every row sent must have been answered exactly once."""
-        if digest_keys(interpreter.keys) == job.keys_digest:
+    def _inflater(self, name: str) -> Inflater:
+        encoding = _ENCODINGS.get(name)
+        if encoding is None:
+            raise BrokenAnswer(f"the result has content encoding {name[:40]!a}; one of gzip or zstd is read")
+        return inflater(encoding, max_bytes=self._caps.inflated, max_ratio=self._caps.ratio)
+
+    async def _match(self, under_way: _Fetch) -> None:
+        """Every row sent must have been answered exactly once; bad lines stand for the rows that are missing."""
+        job, answered = under_way.job, under_way.interpreter.keys
+        if digest_keys(answered) == job.keys_digest:
             return
-        sent = (await self._recall(job)).keys
+        sent = (await self._recall(job, ())).keys
+        missing, extra = Counter(sent) - Counter(answered), Counter(answered) - Counter(sent)
+        if under_way.bad and not extra and missing.total() == len(under_way.bad):
+            reason = _why(under_way.bad)
+            under_way.outcome.ended += [
+                Ended(key, "dead", "result", "record.result_line", reason) for key in missing.elements()
+            ]
+            return
         raise Unbalanced(
-            difference(sent, interpreter.keys),
+            difference(sent, answered),
             hint="nothing was committed for this job; the next run fetches its result again",
         )
 
 
-async def _keep(taken: Taken, outcome: Outcome, land: Callable[[bytes, int], Awaitable[None]]) -> None:
-    outcome.ended += taken.ended
-    outcome.accepted += taken.accepted
-    if taken.accepted:
-        await land(taken.chunk, taken.accepted)
+def _why(bad: list[BadLine]) -> str:
+    if len(bad) == 1:
+        return f"line {bad[0].number} of the result stands for this row, and {bad[0].reason}"
+    told = "; ".join(f"line {line.number}: {line.reason}" for line in bad[:5])
+    return f"one of {len(bad)} lines of the result that cannot be read stands for this row: {told}"[:_REASON_MAX]
 
 
 def _document(text: bytes, kind: type[T]) -> T:
@@ -222,21 +262,14 @@ def _document(text: bytes, kind: type[T]) -> T:
         raise BrokenAnswer(f"the result cannot be read: {exc.message}") from exc
 
 
-def _array_of(lines: Lines | None) -> bytes | None:
-    """NDJSON lines as one JSON array text; blank lines are no rows."""
-    if lines is None:
-        return None
-    if lines.cut:
-        raise CapExceeded(f"a line of the result is longer than {_LINE_MAX} bytes")
-    texts = [text for text in lines.texts if text]
-    return b"[" + b",".join(texts) + b"]" if texts else None
-
-
-def _check_file(job: JobRow, file: ExportFile, body_bytes: int, rows: int, sha256: str) -> None:
+def _check_file(file: ExportFile, body_bytes: int, rows: int, sha256: str) -> None:
+    """Damage on the way is read again; a file that is what was stored, but not what the manifest says, is not."""
+    if file.sha256 and sha256 != file.sha256.removeprefix("sha256:").lower():
+        raise BrokenAnswer(f"file {file.name}: its SHA-256 is not the manifest's; it holds {body_bytes} bytes")
+    if body_bytes < file.bytes and not file.sha256:
+        raise BrokenAnswer(f"file {file.name} ends after {body_bytes} of {file.bytes} bytes")
     if body_bytes != file.bytes or rows != file.rows:
         raise Unbalanced(
             f"file {file.name}: the manifest says {file.rows} rows in {file.bytes} bytes, "
             f"it holds {rows} rows in {body_bytes} bytes"
         )
-    if file.sha256 and sha256 != file.sha256.removeprefix("sha256:").lower():
-        raise BrokenAnswer(f"job {job.remote_id}, file {file.name}: its SHA-256 is not the manifest's")

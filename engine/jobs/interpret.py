@@ -19,6 +19,14 @@ from engine.jobs.records import Ended
 _REASON_MAX = 500
 
 
+class Caps(msgspec.Struct, frozen=True, kw_only=True):
+    """What a result may be at most: one row of it, the whole once inflated, and how dense; bytes."""
+
+    element: int = 64 * 1024 * 1024
+    inflated: int = 64 * 1024**3
+    ratio: float = 100
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """How a pipeline reads row results. `row` is the Struct that lands (None: the row as it came)."""
 
@@ -29,6 +37,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     row: type[msgspec.Struct] | None
     encode: Callable[[Sequence[Any]], bytes]
     takes_raw: bool
+    caps: Caps = Caps()
 
     @property
     def heads(self) -> Any:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 
 import msgspec
 
 from engine.record import DeadLetter
 from engine.store.rows import JobRow
 
+# An original that can be read again where it came from is kept whole up to here; of a longer one, its beginning.
+ORIGINAL_MAX = 1024 * 1024
+# The same for all originals of one job that are recalled at once; past this, short beginnings.
+ORIGINALS_MAX = 16 * 1024 * 1024
+_HEAD_BYTES = 4096
+
 
 class Records(msgspec.Struct, gc=False, kw_only=True):
-    """A job's records, in the order they travel. Lists are parallel; `starts`/`ends` are input offsets."""
+    """A job's records, in the order they travel. Lists are parallel; `starts`/`ends` are input offsets.
+
+    `raws` are originals, empty where nobody asked for them; `sizes` has, by index, the true size of those of which
+    only the beginning is here.
+    """
 
     items: list[bytes]
     raws: list[bytes]
@@ -20,6 +30,7 @@ class Records(msgspec.Struct, gc=False, kw_only=True):
     lines: list[int]
     starts: list[int]
     ends: list[int]
+    sizes: dict[int, int] = {}
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False):
@@ -32,7 +43,27 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-Recall = Callable[[JobRow], Awaitable[Records]]
+class _Every:
+    """Holds every key."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+EVERY: Container[str] = _Every()
+# A job's records; the originals of the rows with these keys among them.
+Recall = Callable[[JobRow, Container[str]], Awaitable[Records]]
+
+
+def beginning(raw: bytes, held_bytes: int) -> bytes:
+    """What is kept of an original beside `held_bytes` of others, where the whole can be read again."""
+    return raw[: ORIGINAL_MAX if held_bytes < ORIGINALS_MAX else _HEAD_BYTES]
+
+
+def where_the_rest_is(kept: int, size: int, *, place: tuple[str, int, int]) -> str:
+    """What the reason of a dead letter says when only its beginning is kept; `place` is input, start, end."""
+    name, start, end = place
+    return f" (kept: the first {kept} of {size} bytes; the whole is in `{name}`, bytes {start} to {end})"
 
 
 def letters_of(job: JobRow, records: Records, ended: Iterable[Ended]) -> list[DeadLetter]:
@@ -59,11 +90,13 @@ def letters_of_all(job: JobRow, records: Records, *, stage: str, code: str, reas
 
 def _letter(job: JobRow, records: Records, index: int, row: Ended) -> DeadLetter:
     sent = records.items[index]
+    raw, place = records.raws[index], (records.inputs[index], records.starts[index], records.ends[index])
+    size = records.sizes.get(index)
+    reason = row.reason if size is None else row.reason + where_the_rest_is(len(raw), size, place=place)
     return DeadLetter(
-        bucket=row.bucket, stage=row.stage, code=row.code, reason=row.reason, input=records.inputs[index],
-        line=records.lines[index], start=records.starts[index], end=records.ends[index], key=row.key,
-        raw=records.raws[index], seq=job.seq, remote_id=job.remote_id, trace_id=job.trace_id,
-        sent=None if sent == records.raws[index] else sent,
+        bucket=row.bucket, stage=row.stage, code=row.code, reason=reason, input=place[0],
+        line=records.lines[index], start=place[1], end=place[2], key=row.key, raw=raw, seq=job.seq,
+        remote_id=job.remote_id, trace_id=job.trace_id, sent=None if sent == raw else sent,
     )  # fmt: skip
 
 
@@ -72,13 +105,18 @@ _decoder = msgspec.msgpack.Decoder(Records)
 
 
 def keep(records: Records) -> bytes:
-    """Records as one value for the ledger, for inputs that cannot be read twice."""
+    """Records as one value for the ledger, for inputs that cannot be read twice, or only at a price."""
+    if records.items == records.raws:
+        records = msgspec.structs.replace(records, items=[])
     return _encoder.encode(records)
 
 
 def unkeep(data: bytes) -> Records:
     """The reverse of `keep`."""
-    return _decoder.decode(data)
+    records = _decoder.decode(data)
+    if not records.items:
+        records.items = records.raws
+    return records
 
 
 def count(ended: Sequence[Ended], bucket: str) -> int:

@@ -21,6 +21,7 @@ from engine.errors import RecordError
 from engine.pipeline.callback import check_callback, is_loopback
 from engine.pipeline.findings import Fault, did_you_mean
 from engine.pipeline.locate import KeyPath
+from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB
 from engine.pipeline.spec import CallbackSpec, JobSpec, ResultsSpec, SinkSpec, SourceSpec, TransformSpec
 from engine.pipeline.transforms import check_transform
 from engine.settings import Platform, Settings
@@ -45,6 +46,8 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
     """Everything about a pipeline that its types cannot say."""
     kind = KINDS.get(parts.job.kind) if parts.job else None
     faults: list[Fault] = []
+    if parts.memory is not None and parts.memory < MEMORY_MIN:
+        faults.append(_too_little(parts.memory))
     if parts.source:
         faults += _source(parts.source, parts.memory)
         faults += _field_types(parts.source.fields, ("source", "fields"))
@@ -71,6 +74,14 @@ def check_settings(settings: Settings) -> list[Fault]:
 
 def _fault(at: KeyPath, code: str, message: str, hint: str = "") -> Fault:
     return Fault(at=at, code=f"config.{code}", message=message, hint=hint)
+
+
+def _too_little(memory: int) -> Fault:
+    message = (
+        f"`memory` is {memory / MIB:.4g} MiB, and the process itself occupies about {BASELINE // MIB} MiB "
+        "before it holds a single row"
+    )
+    return _fault(("memory",), "range", message, f'use "{MEMORY_MIN // MIB}MiB" or more')
 
 
 def _source(source: SourceSpec, memory: int | None) -> Iterator[Fault]:

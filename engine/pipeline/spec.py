@@ -49,7 +49,8 @@ class TransformSpec(_Table, frozen=True):
 
     select   `fields` = ["a", "b"]: keep only these       rename   `fields` = { old = "new" }
     set      `values` = { a = 1 }: constants              filter   `field` `op` `value`: keep rows for which it holds
-    python   `call` = "module:function" over a batch: list of dicts in, list of dicts (or None to filter) out
+    python   `call` = "module:function" over a batch: list of dicts in, list of dicts (or None to filter) out;
+             `timeout` = "60s": a call that takes longer ends the run
     """
 
     type: Annotated[
@@ -67,6 +68,7 @@ class TransformSpec(_Table, frozen=True):
     ] = None
     value: Annotated[Any, Meta(description="filter: what the field is compared with.")] = None
     call: Annotated[str | None, Meta(description='python: "module:function".')] = None
+    timeout: Annotated[Seconds, Meta(description="python: longest call, over a batch; 60s.", gt=0)] | None = None
 
 
 class BatchSpec(_Table, frozen=True):
@@ -192,7 +194,7 @@ class PipelineSpec(_Table, frozen=True):
     source: SourceSpec
     job: JobSpec
     sink: SinkSpec
-    memory: Annotated[Bytes, Meta(description="Budget of the process.", ge=64 * 1024 * 1024)] = DEFAULT_MEMORY
+    memory: Annotated[Bytes, Meta(description="What the process may occupy, itself included.")] = DEFAULT_MEMORY
     transform: tuple[TransformSpec, ...] = ()
     callback: CallbackSpec | None = None
     results: ResultsSpec = ResultsSpec()

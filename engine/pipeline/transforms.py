@@ -15,9 +15,9 @@ OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "rename": (("fields",), ()),
     "set": (("values",), ()),
     "filter": (("field", "op"), ("value",)),
-    "python": (("call",), ()),
+    "python": (("call",), ("timeout",)),
 }
-_ALL = ("fields", "values", "field", "op", "value", "call")
+_ALL = ("fields", "values", "field", "op", "value", "call", "timeout")
 _CALL = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 

@@ -17,7 +17,7 @@ from engine.events import JobGaveUp
 from engine.jobs.cancel import ABORTED
 from engine.jobs.key import derive_key
 from engine.jobs.lifecycle import CANCELLED, give_up, start_over
-from engine.jobs.records import letters_of_all
+from engine.jobs.records import EVERY, letters_of_all
 from engine.jobs.watch import TIMED_OUT
 from engine.pipeline.spec import RetrySpec
 from engine.runtime.reading import Reader
@@ -90,7 +90,7 @@ class Endings:
 
     async def _end(self, job: JobRow, why: _Why) -> None:
         stage, code, reason = why.stage, why.code, _redact(why.reason)
-        records = await self._reader.recall(job)
+        records = await self._reader.recall(job, EVERY)
         now_ns = self._tools.clock.now_ns()
         letters = [
             letter_values(letter, run_id=self._run.run_id, epoch=self._run.epoch, now_ns=now_ns)

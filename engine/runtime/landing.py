@@ -18,7 +18,7 @@ import msgspec
 from engine.errors import EngineError, OutputError
 from engine.events import PartCommitted
 from engine.jobs.lifecycle import commit
-from engine.pipeline.spec import RotateSpec
+from engine.pipeline.spec import SinkSpec
 from engine.ports import Part, PartFile, Sink
 from engine.record import DeadLetter
 from engine.runtime.spans import commit_span, job_span
@@ -29,6 +29,9 @@ from engine.store.rows import JobRow, PartRow, RunRow
 
 T = TypeVar("T")
 
+_BUFFER_BYTES = 2 * 1024 * 1024
+# What a letter takes beside its original, here and on its way to the ledger.
+_LETTER_COST = 1024
 _LETTERS_MAX_BYTES = 8 * 1024 * 1024
 _ON_THE_LOOP_BYTES = 1024 * 1024  # What is larger is written on a thread.
 
@@ -56,10 +59,12 @@ class Landing:
     """Owns the parts of a run. Calls may overlap; they take turns."""
 
     def __init__(
-        self, *, sink: Sink, rotate: RotateSpec, run: RunRow, pipeline: str, tools: Tools, parts: list[PartRow]
+        self, *, sink: Sink, spec: SinkSpec, run: RunRow, pipeline: str, tools: Tools, parts: list[PartRow]
     ) -> None:
         self._sink = sink
-        self._rotate = rotate
+        self._rotate = spec.rotate
+        # Only columns are made at the end, a row group at a time; other parts are written as they come.
+        self._finish_bytes = 3 * spec.row_group if spec.type == "parquet" else _BUFFER_BYTES
         self._run = run
         self._pipeline = pipeline
         self._tools = tools
@@ -80,6 +85,7 @@ class Landing:
             filling = self._filling or await self._begin()
             self._filling = filling
             await self.append(filling, b"".join(landed.chunks), landed.rows)
+            landed.chunks = []  # The part has them, and the job is remembered until it is committed.
             _enter(filling, landed)
             if self._is_full(filling):
                 await self._commit()
@@ -176,11 +182,14 @@ class Landing:
         started = self._tools.clock.monotonic()
         row: PartRow | None = None
         if filling.part.rows:
+            loan = self._tools.budget.take(self._finish_bytes)
             try:
                 row = self._row(filling.number, await self._patiently(filling.part.finish))
             except EngineError:
                 filling.part.discard()
                 raise
+            finally:
+                loan.give_back()
         else:
             filling.part.discard()
         now_ns = self._tools.clock.now_ns()
@@ -227,7 +236,7 @@ def _enter(filling: Filling, landed: Landed) -> None:
     job.rejected = sum(1 for letter in landed.letters if letter.bucket == "rejected")
     job.dead = len(landed.letters) - job.rejected
     filling.landed.append(landed)
-    filling.letters_bytes += sum(len(letter.raw) for letter in landed.letters)
+    filling.letters_bytes += sum(len(letter.raw) + _LETTER_COST for letter in landed.letters)
 
 
 def manifest_of(pipeline: str, epoch: int, parts: list[PartRow]) -> Mapping[str, Any]:

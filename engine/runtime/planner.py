@@ -6,7 +6,8 @@ instant leaves the ledger saying exactly what was taken from the input.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 
 import msgspec
 
@@ -15,8 +16,9 @@ from engine.events import BatchRead, JobsPlanned
 from engine.jobs.batcher import Batcher, Cut
 from engine.jobs.key import derive_key, digest_keys
 from engine.jobs.pack import digest_body
-from engine.jobs.records import Records, keep
+from engine.jobs.records import ORIGINAL_MAX, Records, keep
 from engine.record import BadRecord, DeadLetter, Mark
+from engine.runtime.budget import Loan
 from engine.runtime.reading import Reader, Readout
 from engine.runtime.tools import Tools
 from engine.store.ledger import letter_values
@@ -24,10 +26,17 @@ from engine.store.rows import JobRow, Planned, RunRow
 
 
 class Ready(msgspec.Struct, gc=False):
-    """A job on its way to the create lane; `body` is None when it must be recalled first."""
+    """A job on its way to the create lane; `body` is None when it must be recalled first, `loan` what it occupies."""
 
     job: JobRow
     body: bytes | None
+    loan: Loan | None = None
+
+    def let_go(self) -> None:
+        """Nobody needs the body any more."""
+        self.body = None
+        if self.loan is not None:
+            self.loan.give_back()
 
 
 HandOn = Callable[[Ready], Awaitable[None]]
@@ -56,11 +65,19 @@ class Planner:
 
     async def plan(self, marks: Mapping[str, Mark], hand_on: HandOn, *, limit: int | None) -> None:
         """Read on from the marks until the input ends, `limit` rows were taken, or a stop was asked for."""
+        async with aclosing(self._reader.batches(marks)) as readouts:
+            await self._plan(readouts, hand_on, limit)
+        if self._is_ending:
+            return  # What the batcher still holds was never planned; it is simply read again.
+        if (last := self._batcher.flush()) is not None:
+            await self._write([last], hand_on)
+
+    async def _plan(self, readouts: AsyncIterator[Readout], hand_on: HandOn, limit: int | None) -> None:
         taken = 0
         started = self._tools.clock.monotonic()
-        async for readout in self._reader.batches(marks):
+        async for readout in readouts:
             if limit is not None:
-                readout = _head_of(readout, limit - taken)
+                readout = _head_of(readout, limit - taken)  # The loan goes with it.
             batch = readout.batch
             rows = len(batch.raws) + len(batch.gone) + len(batch.bad)
             taken += rows
@@ -72,13 +89,11 @@ class Planner:
             )
             if cuts:
                 await self._write(cuts, hand_on)
+            if readout.loan is not None:
+                readout.loan.give_back()
             started = self._tools.clock.monotonic()
             if self._is_ending or (limit is not None and taken >= limit):
-                break
-        if self._is_ending:
-            return  # What the batcher still holds was never planned; it is simply read again.
-        if (last := self._batcher.flush()) is not None:
-            await self._write([last], hand_on)
+                return
 
     @property
     def _is_ending(self) -> bool:
@@ -97,12 +112,12 @@ class Planner:
                     read=cut.read,
                     filtered=cut.filtered,
                     dead=len(cut.bad),
-                    kept=None if job is None or self._reader.can_reread else keep(_records_of(cut)),
+                    kept=keep(_records_of(cut)) if job is not None and self._reader.keeps else None,
                     slices=cut.slices,
                 )
             )
             if job is not None:
-                bodies.append(Ready(job, body))
+                bodies.append(Ready(job, body, self._tools.budget.take(job.body_bytes)))
         now_ns = self._tools.clock.now_ns()
         letters = [
             letter_values(_letter(bad), run_id=self._run.run_id, epoch=self._run.epoch, now_ns=now_ns)
@@ -163,19 +178,24 @@ def _head_of(readout: Readout, rows: int) -> Readout:
         bad=[bad for bad in batch.bad if bad.end <= end],
         gone=[gone for gone in batch.gone if gone <= end],
     )
-    return Readout(head, readout.items[:rows])
+    return Readout(head, readout.items[:rows], readout.loan)
 
 
 def _records_of(cut: Cut) -> Records:
-    name = cut.slices[0].input
+    kept = cut.originals
     return Records(
         items=cut.items,
-        raws=cut.raws,
+        raws=kept.raws,
         keys=cut.keys,
-        inputs=[name] * len(cut.raws),
-        lines=cut.lines,
-        starts=[0] * len(cut.raws),
-        ends=[0] * len(cut.raws),
+        inputs=kept.inputs,
+        lines=kept.lines,
+        starts=kept.starts,
+        ends=kept.ends,
+        sizes={
+            index: kept.ends[index] - kept.starts[index]
+            for index, raw in enumerate(kept.raws)
+            if len(raw) == ORIGINAL_MAX
+        },
     )
 
 

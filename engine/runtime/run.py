@@ -62,9 +62,9 @@ _ABORT_WITHIN_S = 3.0
 class Stages(msgspec.Struct, kw_only=True):
     """Everything a run is made of; `assembly` builds it.
 
-    `slots` has one slot per job at the platform; `create_workers` and `fetch_workers` count tasks; `cooldown_s` is the
-    wait before another attempt of a failed job; `patience` is what everybody waits with for a platform that is down.
-    `is_aborting`: a stop also cancels what is at the platform.
+    `slots` has one slot per job at the platform; `create_workers` and `fetch_workers` count tasks, `fetch_bytes` is
+    what one result may occupy; `cooldown_s` is the wait before another attempt of a failed job; `patience` is what
+    everybody waits with for a platform that is down. `is_aborting`: a stop also cancels what is at the platform.
     """
 
     client: Client
@@ -81,6 +81,7 @@ class Stages(msgspec.Struct, kw_only=True):
     ready: Edge[Ready]
     create_workers: int
     fetch_workers: int
+    fetch_bytes: int
     cooldown_s: float
     is_aborting: bool = False
 
@@ -123,7 +124,8 @@ class Run:
         stages = self._stages
         async with anyio.create_task_group() as background:
             self._background = background
-            for task in (self._watch, self._stages.landing.flush_by_age, self._show_life, self._heed_stop):
+            budget = stages.tools.budget
+            for task in (self._watch, stages.landing.flush_by_age, self._show_life, self._heed_stop, budget.watch):
                 background.start_soon(task)
             async with anyio.create_task_group() as fetchers:
                 self._fetchers = fetchers
@@ -182,13 +184,14 @@ class Run:
             await stages.slots.acquire()
             stages.tools.observer.notice(Waited("remote", stages.tools.clock.monotonic() - started))
             if self._is_stopping:
+                ready.let_go()
                 continue  # It stays planned; the next run submits it.
             if stages.tools.tolerance.is_spent:
                 stages.slots.release()
                 self._done()  # The same; meanwhile what is at the platform is finished.
                 continue
             try:
-                await stages.submitter.submit(ready.job, ready.body or await self._body_of(ready.job))
+                await self._submit(ready)
             except (Rejected, Missing, Conflict) as exc:
                 stages.slots.release()
                 await stages.endings.gave_up(ready.job, stage="create", error=exc)
@@ -198,9 +201,15 @@ class Run:
             else:
                 stages.watcher.add(ready.job, is_new=True)
 
-    async def _body_of(self, job: JobRow) -> bytes:
-        records = await self._stages.reader.recall(job)
-        return self._stages.reader.packer.body(records.items)
+    async def _submit(self, ready: Ready) -> None:
+        try:
+            if ready.body is None:
+                ready.loan = self._stages.tools.budget.take(ready.job.body_bytes)
+                records = await self._stages.reader.recall(ready.job)
+                ready.body = self._stages.reader.packer.body(records.items)
+            await self._stages.submitter.submit(ready.job, ready.body)
+        finally:
+            ready.let_go()
 
     async def _watch(self) -> None:
         try:
@@ -274,9 +283,9 @@ class Run:
     async def _land_once(self, job: JobRow) -> None:
         clock = self._stages.tools.clock
         started = clock.monotonic()
-        spill = Spill(self._stages.landing)
+        spill = await Spill.begin(self._stages.landing, self._stages.tools.budget, self._stages.fetch_bytes)
         try:
-            outcome = await self._stages.fetcher.fetch(job, spill.take)
+            outcome = await self._stages.fetcher.fetch(job, spill)
             letters = await self._letters(job, outcome)
             took_s = clock.monotonic() - started
             self._stages.tools.observer.notice(ResultFetched(outcome.accepted, outcome.body_bytes, took_s))
@@ -291,7 +300,8 @@ class Run:
     async def _letters(self, job: JobRow, outcome: Outcome) -> list[DeadLetter]:
         if not outcome.ended:
             return []
-        return letters_of(job, await self._stages.reader.recall(job), outcome.ended)
+        keys = {row.key for row in outcome.ended}
+        return letters_of(job, await self._stages.reader.recall(job, keys), outcome.ended)
 
     # Being done, being asked to stop, being alive ---------------------------------------------
 

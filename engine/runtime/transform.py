@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.codec.payload import dumps
-from engine.errors import PartialFailure
+from engine.errors import PartialFailure, RecordError
 from engine.ports import Transform
 from engine.record import BadRecord, Batch
 
@@ -27,14 +27,20 @@ def transform(batch: Batch, transforms: Sequence[Transform], *, key: str) -> tup
     gone: list[int] = []
     for step in transforms:
         live = _apply(step, live, bad, gone)
-    keyed: list[tuple[int, str, dict[str, Any]]] = []
+    keyed: list[tuple[int, str]] = []
+    texts: list[bytes] = []
     for index, value in live:
         name = key_text(value.get(key))
         if name is None:
             bad[index] = ("record.key_missing", f"after the transforms there is no usable {key!r}")
+            continue
+        try:
+            texts.append(dumps(value))
+        except RecordError as exc:
+            bad[index] = ("record.transform", f"after the transforms: {exc.message}")
         else:
-            keyed.append((index, name, value))
-    return _rebuilt(batch, keyed, bad, gone), [dumps(value) for _, _, value in keyed]
+            keyed.append((index, name))
+    return _rebuilt(batch, keyed, bad, gone), texts
 
 
 def key_text(value: Any) -> str | None:
@@ -67,10 +73,8 @@ def _apply(
     return live
 
 
-def _rebuilt(
-    batch: Batch, keyed: list[tuple[int, str, dict[str, Any]]], bad: dict[int, tuple[str, str]], gone: list[int]
-) -> Batch:
-    rows = [index for index, _, _ in keyed]
+def _rebuilt(batch: Batch, keyed: list[tuple[int, str]], bad: dict[int, tuple[str, str]], gone: list[int]) -> Batch:
+    rows = [index for index, _ in keyed]
     spoiled = [_bad_record(batch, index, *bad[index]) for index in sorted(bad)]
     return Batch(
         input=batch.input,
@@ -81,7 +85,7 @@ def _rebuilt(
         raws=[batch.raws[index] for index in rows],
         ends=[batch.ends[index] for index in rows],
         lines=[batch.lines[index] for index in rows],
-        keys=[name for _, name, _ in keyed],
+        keys=[name for _, name in keyed],
         values=None,
         bad=sorted([*batch.bad, *spoiled], key=lambda record: record.end),
         gone=sorted([*batch.gone, *(batch.ends[index] for index in gone)]),
@@ -99,4 +103,5 @@ def _bad_record(batch: Batch, index: int, code: str, reason: str) -> BadRecord:
         raw=batch.raws[index],
         code=code,
         reason=reason,
+        lines=batch.line_after(index) - batch.lines[index],
     )

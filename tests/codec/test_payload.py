@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.codec import payload
 from engine.codec.payload import MAX_DEPTH, check_caps, decode, depth_of, loads
 from engine.errors import CapExceeded, RecordError
 
@@ -75,3 +76,58 @@ def test_what_is_no_json_is_an_error_of_ours(text: bytes) -> None:
         decode(text, dict)
     with pytest.raises(RecordError):
         loads(text)
+
+
+_NAMES = st.sampled_from(["id", "x", "i", 'i"d', "[", '"', "id:", "\\"])
+_JSON = st.recursive(
+    st.one_of(st.integers(0, 9), st.text('ab"[]{}:,\\id', max_size=6)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(members=st.lists(st.tuples(_NAMES, _JSON), max_size=5))
+def test_a_name_that_stands_twice_is_found_at_the_top_level_alone(members):
+    """Names inside texts and inner objects do not count; the same name twice beside itself does."""
+    text = "{" + ", ".join(f"{json.dumps(name)} :{json.dumps(value)}" for name, value in members) + "}"
+
+    assert payload.has_twice(text.encode(), "id") == ([name for name, _ in members].count("id") > 1)
+
+
+@given(value=_JSON)
+def test_the_depth_of_a_text_is_that_of_its_value(value):
+    """Whatever stands in its strings, brackets and quotes among it."""
+
+    def depth(one):
+        inner = one.values() if isinstance(one, dict) else one
+        return 1 + max(map(depth, inner), default=0) if isinstance(one, dict | list) else 0
+
+    assert payload.depth_of(json.dumps(value).encode()) == depth(value)
+
+
+@given(text=st.text(max_size=40), pieces=st.integers(1, 9))
+def test_utf8_is_told_from_other_bytes_in_pieces_as_in_one(text, pieces):
+    """A text looked at piece by piece is judged as the decoder judges the whole, wherever a character is parted."""
+    good = text.encode()
+    bad = good + b"\xc3"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(payload, "_PIECE_BYTES", pieces)
+        assert payload.is_utf8(good)
+        assert not payload.is_utf8(bad)
+        assert not payload.is_utf8(b"\xff" + good)
+
+
+def test_many_names_inside_do_not_take_for_ever():
+    """A row with very many inner objects of the same name is looked through once."""
+    inner = b",".join([b'{"id":1}'] * 200_000)
+
+    assert not payload.has_twice(b'{"id":1,"x":[' + inner + b"]}", "id")
+    assert payload.has_twice(b'{"id":1,"x":[' + inner + b'],"id":2}', "id")
+
+
+def test_what_is_no_json_value_is_refused_and_large_numbers_pass():
+    """Whole numbers past 64 bits are written; a value without a form in JSON is a record's error."""
+    assert payload.dumps({"n": 10**30}) == b'{"n":1' + b"0" * 30 + b"}"
+    with pytest.raises(RecordError):
+        payload.dumps({"n": object()})

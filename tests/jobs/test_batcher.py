@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.jobs import batcher as batching
 from engine.jobs.batcher import Batcher, Cut
 from engine.record import BadRecord, Batch
 
@@ -99,3 +101,52 @@ def test_the_line_of_a_slice_is_where_it_begins() -> None:
     """A job cut in the middle of a batch begins on the line after the last record before it."""
     cuts = _cuts([("good", 10)] * 7, 7, rows=3)
     assert [cut.slices[0].line for cut in cuts] == [1, 4, 7]
+
+
+@pytest.fixture
+def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that a few records overflow: two bad ones, or 50 bytes of originals."""
+    monkeypatch.setattr(batching, "BAD_MAX", 1200)
+    monkeypatch.setattr(batching, "RAWS_MAX", 50)
+
+
+def _kept_cuts(records: Sequence[tuple[str, int]], window: int) -> list[Cut]:
+    batcher = Batcher(rows_max=5, bytes_max=110, envelope_bytes=10, keeps=True)
+    cuts = [cut for batch in _batches(records, window) for cut in batcher.add(batch, batch.raws)]
+    return [*cuts, last] if (last := batcher.flush()) else cuts
+
+
+_IN_SMALL = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@_IN_SMALL
+@given(records=_RECORDS, one=st.integers(1, 9), other=st.integers(1, 9), at=st.integers(0, 59))
+def test_bad_records_and_originals_end_a_job_at_a_record(
+    small_bounds: None, records: list[tuple[str, int]], one: int, other: int, at: int
+) -> None:
+    """What piles up beside a job ends it, wherever windows lie and wherever reading was taken up again."""
+    cuts = _kept_cuts(records, one)
+    assert sum(cut.read for cut in cuts) == len(records)
+    assert all(sum(map(len, cut.originals.raws)) <= 50 or len(cut.items) == 1 for cut in cuts)
+    assert all(len(cut.bad) <= 5 for cut in cuts)
+    assert [cut.items for cut in cuts if cut.items] == [cut.items for cut in _kept_cuts(records, other) if cut.items]
+    if not cuts:
+        return
+    done = cuts[: at % len(cuts)]
+    offset, line = done[-1].ends["in"] if done else (0, 1)
+    assert line == 1 + sum(cut.read for cut in done)
+    again = _kept_cuts(records[line - 1 :], one)
+    assert [cut.items for cut in again if cut.items] == [cut.items for cut in cuts[len(done) :] if cut.items]
+    assert offset == sum(size for _, size in records[: line - 1])
+
+
+@_IN_SMALL
+@given(records=_RECORDS, window=st.integers(1, 9))
+def test_originals_keep_their_places(small_bounds: None, records: list[tuple[str, int]], window: int) -> None:
+    """Each original is kept with the line and the bytes it came from, so that its dead letter can name them."""
+    ends = [sum(size for _, size in records[: n + 1]) for n in range(len(records))]
+    want = [(n + 1, ends[n] - size, ends[n]) for n, (kind, size) in enumerate(records) if kind == "good"]
+    kept = [cut.originals for cut in _kept_cuts(records, window)]
+    found = [place for each in kept for place in zip(each.lines, each.starts, each.ends, strict=True)]
+    assert [(line, end) for line, _, end in found] == [(line, end) for line, _, end in want]
+    assert all(start <= true_start for (_, start, _), (_, true_start, _) in zip(found, want, strict=True))

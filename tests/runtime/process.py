@@ -43,13 +43,13 @@ def standing_emulator(*arguments: str) -> Iterator[dict[str, Any]]:
         process.communicate(timeout=20)
 
 
-def start(arguments: Sequence[str], *, cwd: Path, **extra: str) -> subprocess.Popen[str]:
-    """Start `engine …` in a folder; `extra` goes into its environment."""
+def start(arguments: Sequence[str], *, cwd: Path, stdin: Any = None, **extra: str) -> subprocess.Popen[str]:
+    """Start `engine …` in a folder, reading from `stdin` if given; `extra` goes into its environment."""
     return subprocess.Popen(
         [*_ENGINE, *arguments],
         cwd=cwd,
         env={**environment(), **extra},
-        stdin=subprocess.DEVNULL,
+        stdin=stdin or subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

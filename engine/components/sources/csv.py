@@ -17,7 +17,7 @@ from engine.codec import payload
 from engine.codec.fields import FieldType, parse_fields
 from engine.codec.lines import Lines, LineSplitter
 from engine.components.sources.cells import cell_reader, column_reader
-from engine.components.sources.files import FileSource, too_long
+from engine.components.sources.files import VALUES_MAX, FileSource, too_long
 from engine.components.sources.streams import InputStream
 from engine.errors import InputError
 from engine.pipeline.spec import SourceSpec
@@ -25,6 +25,8 @@ from engine.record import BadRecord, Batch
 
 _HEADER_PEEK = 64 * 1024
 _TEXT = FieldType("str")
+# A row over more lines than this is a quote that was never closed.
+_ROW_LINES_MAX = 250_000
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -45,9 +47,11 @@ class CsvSource(FileSource):
     """
 
     keeps_cr = True
+    # Every cell becomes an object of its own: a window of short rows takes a hundred times its bytes.
+    window_bytes = 64 * 1024
 
-    def __init__(self, spec: SourceSpec, *, want_values: bool) -> None:
-        super().__init__(spec, want_values=want_values)
+    def __init__(self, spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> None:
+        super().__init__(spec, want_values=want_values, values_max=values_max)
         # The module's own limit on cells is one setting per process and small; ours is `line_max`.
         csv.field_size_limit(max(csv.field_size_limit(), spec.line_max))
         self._kinds = parse_fields(spec.fields)
@@ -113,7 +117,8 @@ class CsvSource(FileSource):
             held = window if held is None else _joined(held, window)
             held_bytes = held.end - held.start
             may_end = may_end or any(b'"' in text for text in window.texts)
-            if next_try and held_bytes <= self.spec.line_max and (held_bytes < next_try or not may_end):
+            is_full = held_bytes > self.spec.line_max or len(held.texts) > _ROW_LINES_MAX
+            if next_try and not is_full and (held_bytes < next_try or not may_end):
                 continue
             batch, held = self._batch(stream.name, held, is_all=False)
             next_try, may_end = (2 * (held.end - held.start) if held else 0), False
@@ -258,7 +263,7 @@ class CsvSource(FileSource):
                 last = base + reader.line_num
                 if not _is_open(exc):
                     yield _Row(start + first, start + last, [], "record.csv", str(exc))
-                elif is_all or sum(map(len, lines[first:])) > self.spec.line_max:
+                elif is_all or len(lines) - first > _ROW_LINES_MAX or sum(map(len, lines[first:])) > self.spec.line_max:
                     # Never closed: only the line it began on is lost, and reading goes on at the next.
                     last = first + 1
                     yield _Row(start + first, start + last, [], "record.csv", "a quote is never closed")
@@ -326,4 +331,5 @@ def _bad_record(name: str, lines: Lines, row: _Row) -> BadRecord:
         raw=b"\n".join(lines.texts[row.first : row.stop]),
         code=row.code,
         reason=row.reason,
+        lines=row.stop - row.first,
     )

@@ -22,6 +22,9 @@ from engine.errors import InputError, StaleCheckpoint
 from engine.pipeline.spec import SourceSpec
 from engine.record import BadRecord, Batch, Mark, Slice
 
+# What the values of one record may take in memory.
+VALUES_MAX = 64 * 1024 * 1024
+
 
 def find_inputs(patterns: Sequence[str]) -> list[str]:
     """The inputs that paths and globs name, each once, sorted.
@@ -57,9 +60,11 @@ class FileSource(ABC):
 
     # CSV needs the CR inside quoted cells.
     keeps_cr = False
+    window_bytes = READ_BYTES
 
-    def __init__(self, spec: SourceSpec, *, want_values: bool) -> None:
+    def __init__(self, spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> None:
         self.spec = spec
+        self.values_max = values_max
         self.want_values = want_values
         self._stop = threading.Event()
         self._heads: dict[str, bytes] = {}
@@ -68,6 +73,12 @@ class FileSource(ABC):
     def can_reread(self) -> bool:
         """Whether every input is a regular file."""
         return all(path != STDIN and _is_file_or_pattern(path) for path in self.spec.paths)
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether no input is compressed: those are read from their start to get anywhere."""
+        names = [name for path in self.spec.paths for name in (path, *glob.iglob(path, recursive=True))]  # noqa: PTH207
+        return all(encoding_of(name, self.spec.compression) == "none" for name in names)
 
     def read(self, marks: Mapping[str, Mark]) -> Iterator[Batch]:
         """Read on from `marks`; see `ports.Source.read`."""
@@ -138,7 +149,8 @@ class FileSource(ABC):
         """The lines from the stream's position to `end`, or to its end."""
         splitter = LineSplitter(self.spec.line_max, offset=stream.position, line=line, keep_cr=self.keeps_cr)
         while end is None or stream.position < end:
-            window = stream.read(READ_BYTES if end is None else min(READ_BYTES, end - stream.position))
+            size = self.window_bytes
+            window = stream.read(size if end is None else min(size, end - stream.position))
             self._heads[stream.name] = stream.head or self._heads.get(stream.name, b"")
             if self._stop.is_set():
                 # What is pending may be half a record: it is for the next run.

@@ -39,6 +39,11 @@ class LetterSource:
         """Letters stay in the ledger, and none can be edited while a replay has it."""
         return True
 
+    @property
+    def can_seek(self) -> bool:
+        """Letters are found by their ids."""
+        return True
+
     def read(self, marks: Mapping[str, Mark]) -> Iterator[Batch]:
         """Read on from the mark; see `ports.Source.read`."""
         mark = marks.get(NAME)

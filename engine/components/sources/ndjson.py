@@ -16,13 +16,15 @@ import msgspec
 from engine.codec import payload
 from engine.codec.fields import attributes, parse_fields, struct_from
 from engine.codec.lines import Lines
-from engine.components.sources.files import FileSource, too_long
+from engine.components.sources.files import VALUES_MAX, FileSource, too_long
 from engine.components.sources.streams import InputStream
-from engine.errors import RecordError
+from engine.errors import CapExceeded, RecordError
 from engine.pipeline.spec import SourceSpec
 from engine.record import BadRecord, Batch
 
 _BLANKS = b" \t\r\n"
+# Rows below this are decoded without asking what they will take.
+_SMALL_BYTES = 256 * 1024
 
 
 class _Bad(Exception):
@@ -37,12 +39,14 @@ class _Bad(Exception):
 class NdjsonSource(FileSource):
     """Reads objects, one per line, UTF-8; blank lines are skipped, LF and CRLF end a line alike.
 
-    With `want_values` the objects are decoded too. Whole numbers as keys become their decimal text.
+    With `want_values` the objects are decoded too, each up to about `values_max` bytes of memory. Whole numbers as
+    keys become their decimal text.
     """
 
-    def __init__(self, spec: SourceSpec, *, want_values: bool) -> None:
-        super().__init__(spec, want_values=want_values)
+    def __init__(self, spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> None:
+        super().__init__(spec, want_values=want_values, values_max=values_max)
         self._row = _projection(spec)
+        self._quoted_key = payload.encode(spec.key)
         self._key_of: Callable[[Any], Any] = attrgetter(attributes(self._row)[spec.key])
 
     def _begin(self, stream: InputStream) -> None:
@@ -67,7 +71,7 @@ class NdjsonSource(FileSource):
         try:
             keys = self._keys(raws)
             values = self._values(raws)
-        except (_Bad, msgspec.DecodeError, ValueError, RecursionError):
+        except (_Bad, CapExceeded, msgspec.DecodeError, ValueError, RecursionError):
             return None
         batch = _empty(name, window)
         batch.raws, batch.ends, batch.lines, batch.keys, batch.values = raws, ends, numbers, keys, values
@@ -82,19 +86,32 @@ class NdjsonSource(FileSource):
         # line end stands between } and {, and without the first, the second shows in the number of rows.
         if not body.startswith(b"{") or body.count(b"}\n{") != len(raws) - 1:
             raise _Bad("record.json", "not one object per line")
-        if not body.isascii():
-            str(body, "utf-8")
+        if not payload.is_utf8(body):
+            raise _Bad("record.encoding", "not UTF-8")
         rows = payload.decoder(self._row).decode_lines(body)
         if len(rows) != len(raws):
             raise _Bad("record.json", "not one object per line")
         keys = [key if type(key) is str else str(key) for key in map(self._key_of, rows)]
         if "" in keys:
             raise self._no_key("it is empty")
+        # A deep row would be refused with its whole job. Most windows are let through by counting.
+        if body.count(b"{") + body.count(b"[") > len(raws) + payload.MAX_DEPTH:
+            for raw in raws:
+                payload.check_caps(raw, max_bytes=len(raw))
+        # One search of the whole window; only where the name stands more often than rows, each row is looked at.
+        if body.count(self._quoted_key) > len(raws) and any(payload.has_twice(raw, self.spec.key) for raw in raws):
+            raise _Bad("record.key_twice", "the key stands twice in a row")
         return keys
 
     def _values(self, raws: list[bytes]) -> list[dict[str, Any]] | None:
         if not self.want_values:
             return None
+        for raw in raws:
+            if len(raw) > _SMALL_BYTES and (cost := payload.cost_of(raw)) > self.values_max:
+                raise _Bad(
+                    "record.too_large",
+                    f"its {len(raw)} bytes would take about {cost} as values; `memory` allows {self.values_max}",
+                )
         document = b"[" + b",".join(raws) + b"]"
         # Not orjson: it makes floats of whole numbers past 64 bits.
         values: list[dict[str, Any]] = payload.decoder(list[dict[str, Any]]).decode(document)
@@ -129,20 +146,22 @@ class NdjsonSource(FileSource):
     def _one(self, raw: bytes) -> tuple[str, list[dict[str, Any]]]:
         """The key of one line and, if wanted, its value; says precisely what is wrong with it."""
         try:
-            str(raw, "utf-8")
+            if not payload.is_utf8(raw):
+                raise _Bad("record.encoding", f"not UTF-8 at byte {_first_not_utf8(raw)} of the line")
+            payload.check_caps(raw, max_bytes=len(raw))
             row = payload.decoder(self._row).decode(raw)
             values = self._values([raw]) or []
-        except UnicodeDecodeError as exc:
-            raise _Bad("record.encoding", f"not UTF-8 at byte {exc.start} of the line") from exc
         except msgspec.ValidationError as exc:
             raise self._mistyped(str(exc)) from exc
         except msgspec.DecodeError as exc:
             raise _Bad("record.json", str(exc)) from exc
-        except RecursionError as exc:
-            raise _Bad("record.too_deep", "nested too deep to be decoded") from exc
+        except (CapExceeded, RecursionError) as exc:
+            raise _Bad("record.too_deep", f"nested deeper than {payload.MAX_DEPTH}") from exc
         key = self._key_of(row)
         if key == "":
             raise self._no_key("it is empty")
+        if payload.has_twice(raw, self.spec.key):
+            raise _Bad("record.key_twice", f"`{self.spec.key}` stands twice in the row, so it does not name one")
         return str(key), values
 
     def _mistyped(self, reason: str) -> _Bad:
@@ -172,6 +191,14 @@ def _projection(spec: SourceSpec) -> type[msgspec.Struct]:
         annotations[spec.key] = msgspec.structs.replace(declared, nullable=False).annotation
     optional = frozenset(name for name, kind in kinds.items() if kind.nullable and name != spec.key)
     return struct_from("SourceRow", annotations, optional=optional)
+
+
+def _first_not_utf8(raw: bytes) -> int:
+    try:
+        raw.decode()
+    except UnicodeDecodeError as exc:
+        return exc.start
+    return len(raw)
 
 
 def _empty(name: str, window: Lines) -> Batch:
