@@ -71,7 +71,9 @@ class Run:
         self._row = row
         self._stages = stages
         self._pipeline = pipeline
-        self._results: Edge[JobRow] = Edge(bytes_max=1)
+        # Counted in jobs. When it is full nobody asks about more jobs, so slots stay taken and nothing new is created: a
+        # slow sink is felt all the way back to the source.
+        self._results: Edge[JobRow] = Edge(bytes_max=stages.slots.limit)
         self._unfinished = 0
         self._is_read = False
         self._quiet = asyncio.Event()
@@ -185,7 +187,7 @@ class Run:
         await self._stages.tools.ledger.move([job for job, _ in ended])
         for job, remote in ended:
             if job.state == lifecycle.SUCCEEDED:
-                self._results.put_now(job)
+                await self._results.put(job, 1)
             else:
                 await self._failed(job, remote)
 

@@ -13,7 +13,7 @@ import pytest
 
 from engine.emulator.server import Emulator
 from engine.errors import Exit, RunFailed
-from engine.events import Event, JobSubmitted, LaneMoved, RequestDone
+from engine.events import Event, JobSubmitted, LaneMoved, RequestDone, ResultFetched
 from engine.jobs import breaker
 from engine.runtime.drain import StopFlag
 from engine.transport.listener import Listener
@@ -261,3 +261,21 @@ async def test_a_thousand_jobs_cost_fewer_than_two_polls_each(rig: Rig) -> None:
     report = await rig.run()
     assert (report.outcome, report.accepted, report.jobs) == ("done", 1000, 1000)
     assert 0 < report.polls_per_job < 2
+
+
+async def test_f32_results_that_come_slowly_hold_back_new_jobs(rig: Rig) -> None:
+    """With ten jobs at the platform at most, those that wait to be fetched are bounded too, whatever the input holds."""
+    await rig.emulate({"at": "result.body", "delay": 0.1}, latency_s=0.01)
+    rig.replace("rows = 10", "rows = 1")
+    rig.replace('kind  = "import.bulk"', 'kind  = "import.bulk"\njobs_in_flight = 10')
+    rig.write(200)
+    watch = Watch()
+    report = await rig.run(observer=watch)
+    assert (report.outcome, report.accepted) == ("done", 200)
+    ahead = most = 0
+    for event in watch.events:
+        ahead += isinstance(event, JobSubmitted) - isinstance(event, ResultFetched)
+        most = max(most, ahead)
+    assert rig.struck() == [200]
+    # Ten at the platform, ten that wait, eight being fetched, and a group that was settled together.
+    assert most <= 40
