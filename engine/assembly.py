@@ -60,6 +60,7 @@ from engine.transport.guard import Guard
 from engine.transport.limiting import Budget, LimitingTransport
 from engine.transport.patience import Patience
 from engine.transport.pooled import PooledTransport
+from engine.transport.retry_budget import RetryBudget
 from engine.transport.retrying import RetryingTransport, Waiting
 from engine.transport.traced import TracedTransport
 from engine.trust.keyring import Keyring
@@ -107,7 +108,9 @@ async def open_platform(
         budget = Budget(clock, requests=settings.platform.requests_per_s, observer=observer)
         laned = LanedTransport(TracedTransport(pool, observer, clock), lanes, budget)
         waiting = Waiting(patience, lambda route: patience_s > 0 and lanes.of(route) is not None)
-        transport = RetryingTransport(laned, clock, waiting=waiting)
+        # After an outage each request that was under way is due once more, so the floor has room for all of them.
+        retries = RetryBudget(floor=max(10, concurrency))
+        transport = RetryingTransport(laned, clock, waiting=waiting, budget=retries)
         hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
         downloads = _downloads(concurrency, Guard(allowed_hosts=hosts), observer, clock)
         stack.push_async_callback(transport.aclose)

@@ -71,8 +71,8 @@ class Run:
         self._row = row
         self._stages = stages
         self._pipeline = pipeline
-        # Counted in jobs. When it is full nobody asks about more jobs, so slots stay taken and nothing new is created: a
-        # slow sink is felt all the way back to the source.
+        # Counted in jobs. When it is full nobody asks about more jobs, so slots stay taken and nothing new is created:
+        # a slow sink is felt all the way back to the source.
         self._results: Edge[JobRow] = Edge(bytes_max=stages.slots.limit)
         self._unfinished = 0
         self._is_read = False

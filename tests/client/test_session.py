@@ -238,7 +238,7 @@ async def test_a_token_given_by_hand_serves_until_it_is_refused(platform, transp
 async def test_f15_a_fresh_token_that_is_refused_shuts_the_account_for_a_while(
     platform, scripted, clock, answer_json
 ) -> None:
-    """Two tokens in a row refused: the other callers are told so without asking, and half a minute later it is tried."""
+    """Two tokens in a row refused: other callers are told without asking, and half a minute later it is tried."""
     platform.script[JOB] = Outgoing(status=401, headers={"WWW-Authenticate": 'Bearer error_description="no tenant_id"'})
     with pytest.raises(Refused) as caught:
         await scripted.jobs.get("j1")
