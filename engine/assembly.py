@@ -108,9 +108,8 @@ async def open_platform(
         budget = Budget(clock, requests=settings.platform.requests_per_s, observer=observer)
         laned = LanedTransport(TracedTransport(pool, observer, clock), lanes, budget)
         waiting = Waiting(patience, lambda route: patience_s > 0 and lanes.of(route) is not None)
-        # After an outage each request that was under way is due once more, so the floor has room for all of them.
-        retries = RetryBudget(floor=max(10, concurrency))
-        transport = RetryingTransport(laned, clock, waiting=waiting, budget=retries)
+        # After an outage each request that was under way is due once more: the floor has room for all of them.
+        transport = RetryingTransport(laned, clock, waiting=waiting, budget=RetryBudget(floor=max(10, concurrency)))
         hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
         downloads = _downloads(concurrency, Guard(allowed_hosts=hosts), observer, clock)
         stack.push_async_callback(transport.aclose)
