@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Unavailable,
         Unbalanced,
     )
+    from engine.jobs.callback import Receiver
     from engine.pipeline.parse import load_pipeline, load_settings
     from engine.pipeline.spec import PipelineSpec
     from engine.ports import Observer, Sink, Source, Transform
@@ -57,6 +58,7 @@ _HOMES = {
         "RecordError", "Refused", "Rejected", "RunFailed", "StateError", "Throttled", "TransportError", "TrustError",
         "Unavailable", "Unbalanced",
     ),
+    "engine.jobs.callback": ("Receiver",),
     "engine.pipeline.parse": ("load_pipeline", "load_settings"),
     "engine.pipeline.spec": ("PipelineSpec",),
     "engine.ports": ("Observer", "Sink", "Source", "Transform"),
@@ -83,6 +85,7 @@ __all__ = [
     "PipelineSpec",
     "PlanError",
     "PlatformError",
+    "Receiver",
     "RecordError",
     "Refused",
     "Rejected",

@@ -17,16 +17,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.client.client import Access, Client, route_of
+from engine.access import open_access, platform_name
+from engine.client.client import Client, route_of
 from engine.clock import SystemClock
 from engine.codec.fields import struct_of
-from engine.components.catalog import open_sink, open_source, open_transforms
+from engine.components.catalog import open_letters, open_sink, open_source, open_transforms
 from engine.contract.exchange import Request, Trace
 from engine.contract.keys import WELL_KNOWN
 from engine.contract.kinds import KINDS, Kind
 from engine.contract.profile import PROFILE
-from engine.emulator.child import Child
-from engine.errors import ConfigError, ConnectFailed, EngineError, RunFailed
+from engine.errors import ConnectFailed, EngineError, RunFailed
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
 from engine.jobs.interpret import Reading
@@ -44,18 +44,24 @@ from engine.record import Counts
 from engine.runtime.drain import StopFlag
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
+from engine.runtime.hearing import open_hearing
 from engine.runtime.landing import Landing
 from engine.runtime.planner import Planner
 from engine.runtime.reading import Reader
+from engine.runtime.replay import Replay, open_replay
 from engine.runtime.report import Report
 from engine.runtime.run import Run, Stages
 from engine.runtime.session import Opened, Order, Session
 from engine.runtime.tally import Tally
+from engine.runtime.tolerance import Tolerance
 from engine.runtime.tools import Tools
-from engine.settings import Secret, Settings
+from engine.settings import Settings
 from engine.store.ledger import Ledger
+from engine.store.letters import Shelf
 from engine.telemetry.otel import open_telemetry
 from engine.telemetry.tee import Tee
+from engine.transport.ageing import AgeingTransport
+from engine.transport.descriptors import connections_that_fit
 from engine.transport.guard import Guard
 from engine.transport.limiting import Budget, LimitingTransport
 from engine.transport.patience import Patience
@@ -65,8 +71,6 @@ from engine.transport.retrying import RetryingTransport, Waiting
 from engine.transport.traced import TracedTransport
 from engine.trust.keyring import Keyring
 
-EMULATOR_CLIENT = "app_local"
-EMULATOR_SECRET = "emulator-secret"
 _FETCH_WORKERS = 8
 _REACH_TRIES = 3
 _EMULATOR_POLL = PollSpec(first=0.1, max=5.0, factor=1.5)
@@ -98,20 +102,22 @@ async def open_platform(
         ConfigError: the profile lacks something. StateError: the emulator did not start.
     """
     async with AsyncExitStack() as stack:
-        access, description = await _access(settings, stack)
+        access, description = await open_access(settings, stack)
         is_emulator = settings.platform.profile == "emulator"
         concurrency, patience = settings.platform.limits.concurrency, Patience(clock, patience_s)
         access = msgspec.structs.replace(access, patience=patience)
-        lanes = Lanes(concurrency=concurrency, clock=clock, patience=patience, observer=observer)
+        fitting = connections_that_fit(concurrency * 3, observer=observer)
+        lanes = Lanes(concurrency=min(concurrency, fitting), clock=clock, patience=patience, observer=observer)
         # Two more than the lanes hold: for tokens and keys, which everything else waits for.
-        pool = PooledTransport(concurrency=max(concurrency, 3) + 2)
+        pool = PooledTransport(concurrency=max(min(concurrency, fitting - fitting // 3), 3) + 2)
         budget = Budget(clock, requests=settings.platform.requests_per_s, observer=observer)
-        laned = LanedTransport(TracedTransport(pool, observer, clock), lanes, budget)
+        aged = AgeingTransport(TracedTransport(pool, observer, clock), observer, clock)
+        laned = LanedTransport(aged, lanes, budget)
         waiting = Waiting(patience, lambda route: patience_s > 0 and lanes.of(route) is not None)
         # After an outage each request that was under way is due once more: the floor has room for all of them.
         transport = RetryingTransport(laned, clock, waiting=waiting, budget=RetryBudget(floor=max(10, concurrency)))
         hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
-        downloads = _downloads(concurrency, Guard(allowed_hosts=hosts), observer, clock)
+        downloads = _downloads(min(concurrency, fitting // 3 or 1), Guard(allowed_hosts=hosts), observer, clock)
         stack.push_async_callback(transport.aclose)
         stack.push_async_callback(downloads.aclose)
         await _reach(access.auth_url + WELL_KNOWN.path, TracedTransport(pool, observer, clock), clock)
@@ -144,101 +150,18 @@ def _downloads(concurrency: int, guard: Guard, observer: Observer, clock: Clock)
     return LimitingTransport(traced, Budget(clock, observer=observer))
 
 
-def _name_of(settings: Settings) -> str:
-    """Which platform this is, as the ledger remembers it. An emulator of our own is where its state is."""
-    platform = settings.platform
-    match platform.profile:
-        case "emulator":
-            return f"emulator {platform.emulator.url or 'started for each run'}"
-        case "sandbox":
-            return f"sandbox {platform.sandbox.api_url}"
-        case "live":
-            return f"live {platform.live.api_url}"
-
-
-async def _access(settings: Settings, stack: AsyncExitStack) -> tuple[Access, str]:
-    platform = settings.platform
-    match platform.profile:
-        case "emulator":
-            return await _emulator_access(settings, stack)
-        case "sandbox":
-            sandbox = platform.sandbox
-            access = Access(
-                auth_url=sandbox.auth_url,
-                api_url=sandbox.api_url,
-                client_id=platform.client_id,
-                client_secret=platform.client_secret,
-                scopes=platform.scopes,
-                sandbox_token=sandbox.token,
-                is_sandbox=True,
-                timeout_s=platform.timeout,
-            )
-            return access, f"sandbox, {sandbox.api_url}"
-        case "live":
-            live = platform.live
-            if not platform.client_id or not platform.client_secret:
-                raise ConfigError(
-                    'profile "live" needs platform.client_id and platform.client_secret',
-                    hint='set them in config.toml: client_secret = "${secret:env:ARGUS_CLIENT_SECRET}"',
-                )
-            access = Access(
-                auth_url=live.auth_url,
-                api_url=live.api_url,
-                client_id=platform.client_id,
-                client_secret=platform.client_secret,
-                scopes=platform.scopes,
-                issuer=live.issuer or PROFILE.issuer,
-                audience=live.audience or PROFILE.audience,
-                timeout_s=platform.timeout,
-            )
-            return access, f"live, {live.api_url}"
-
-
-async def _emulator_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access, str]:
-    platform, emulator = settings.platform, settings.platform.emulator
-    client_id, secret = platform.client_id or EMULATOR_CLIENT, platform.client_secret or Secret(EMULATOR_SECRET)
-    if emulator.url is not None:
-        url, sandbox_url = emulator.url.rstrip("/"), emulator.sandbox_url
-        description = f"emulator, {url} (its own process; nothing leaves this machine)"
-    else:
-        child = await Child.start(Path(settings.state_dir) / "emulator", arguments=_child_arguments(settings))
-        stack.push_async_callback(child.aclose)
-        url, sandbox_url = child.ready.url, child.ready.sandbox_url
-        client_id, secret = child.ready.client_id, Secret(child.ready.client_secret)
-        description = f"emulator, {url} (started for this run; no account, nothing leaves this machine)"
-    access = Access(
-        auth_url=url,
-        api_url=url,
-        sandbox_url=sandbox_url,
-        client_id=client_id,
-        client_secret=secret,
-        scopes=platform.scopes,
-        # An emulator's tokens carry its own address as issuer, so that no real client ever takes one for the vendor's.
-        issuer=url,
-        timeout_s=platform.timeout,
-    )
-    return access, description
-
-
-def _child_arguments(settings: Settings) -> list[str]:
-    emulator = settings.platform.emulator
-    arguments: list[str] = []
-    if emulator.faults:
-        arguments += ["--faults", emulator.faults]
-    if emulator.seed is not None:
-        arguments += ["--seed", str(emulator.seed)]
-    if emulator.latency is not None:
-        arguments += ["--latency", f"{emulator.latency}s"]
-    return arguments
-
-
 class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run: a pipeline file that was read, from the start (`fresh`) or on, at most `limit` rows of it."""
+    """What to run: a pipeline file that was read, from the start (`fresh`) or on, at most `limit` rows of it.
+
+    With `replay` its dead letters are sent again, in place of its input. `is_aborting`: a stop cancels remote jobs too.
+    """
 
     spec: PipelineSpec
     spec_path: str
     fresh: bool = False
     limit: int | None = None
+    replay: Replay | None = None
+    is_aborting: bool = False
 
 
 async def run_pipeline(
@@ -256,17 +179,31 @@ async def run_pipeline(
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
     ledger = Ledger(Path(settings.state_dir) / spec.name, spec.name)
     try:
-        tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop)
-        parts = _open_parts(spec, spec_path, tools)
-        asked = Order(spec=spec, spec_path=spec_path, platform=_name_of(settings))
+        ledger.room.report_to(tee)
+        stop.then(ledger.room.give_up)
+        tolerance = Tolerance(spec.dead_letters.max, after=spec.dead_letters.after)
+        tools = Tools(ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop, tolerance=tolerance)
+        opening = None
+        if order.replay is not None:
+            opening = await open_replay(ledger, spec, order.replay, now_ns=clock.now_ns())
+        shelf = None if opening is None else Shelf(ledger.path, opening.run.run_id)
+        parts = _open_parts(spec, spec_path, tools, shelf)
+        asked = Order(spec=spec, spec_path=spec_path, platform=platform_name(settings))
         session = Session(order=asked, tools=tools, tally=tally, reader=parts.reader, sink=parts.sink)
-        opened = await session.open(fresh=order.fresh)
+        opened = await session.open(fresh=order.fresh, opening=opening)
         if not await session.has_work(opened):
             return await session.nothing_new(opened)
         patience_s = settings.platform.patience
-        async with open_platform(settings, observer=tee, clock=clock, patience_s=patience_s) as platform:
-            await session.begin(opened, platform=platform.description)
+        async with (
+            open_hearing(spec.callback, profile=settings.platform.profile, tools=tools, spec_path=spec_path) as hearing,
+            open_platform(settings, observer=tee, clock=clock, patience_s=patience_s) as platform,
+        ):
+            told = f"; callbacks to {hearing.url}" if hearing is not None else ""
+            await session.begin(opened, platform=platform.description + told)
             stages = _stages(spec, settings, opened, parts, platform)
+            if hearing is not None:
+                hearing.connect(stages, opened.run)
+            stages.is_aborting = order.is_aborting
             return await _work(session, opened, stages, spec=spec, limit=order.limit)
     finally:
         ledger.close()
@@ -296,11 +233,14 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     tools: Tools
 
 
-def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools) -> _Parts:
+def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools, shelf: Shelf | None) -> _Parts:
     kind = KINDS[spec.job.kind]
     packer = packer_of(kind, spec.job.payload, secrecy_level=spec.job.secrecy_level)
+    want_values = bool(spec.transform)
     reader = Reader(
-        open_source=partial(open_source, spec.source, want_values=bool(spec.transform)),
+        open_source=partial(open_source, spec.source, want_values=want_values)
+        if shelf is None
+        else partial(open_letters, spec.source, shelf, want_values=want_values),
         transforms=open_transforms(spec.transform, base=Path(spec_path).resolve().parent),
         key=spec.source.key,
         packer=packer,

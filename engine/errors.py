@@ -345,6 +345,12 @@ class LedgerBroken(StateError):
     exit_code = Exit.OUTPUT
 
 
+class DiskFull(StateError):
+    """A disk had no room, or took no writes, until a stop was asked for; nothing is lost."""
+
+    code = "state.disk"
+
+
 class StaleCheckpoint(StateError):
     """The input is no longer the one the ledger's position points into."""
 

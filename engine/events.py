@@ -15,13 +15,20 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class RunStarted(Event, frozen=True):
-    """A run began or was taken up again. `resumed` counts jobs by the state they were found in."""
+    """A run began or was taken up again. `resumed` counts jobs by the state they were found in.
+
+    `idle_s` since the process before this one was last known to work, `was_stopped` if it ended in order; `swept`
+    files of it were discarded.
+    """
 
     run_id: str
     pipeline: str
     platform: str
     trace_id: str
     resumed: dict[str, int]
+    idle_s: float | None = None
+    was_stopped: bool = False
+    swept: int = 0
 
 
 class BatchRead(Event, frozen=True):
@@ -63,6 +70,22 @@ class Polled(Event, frozen=True):
 
     answered: int
     by_page: bool
+
+
+class CallbackReceived(Event, frozen=True):
+    """A callback was answered: `news`, `duplicate`, `refused`, or `unsaved` (then it comes again).
+
+    `remote_id`, `status` and `delivery_id` are only told of callbacks whose signature was proven; `reason` is the code
+    of a refusal. `body_sha256` (hex) and the verdict are what a dispute about a delivery is settled with.
+    """
+
+    verdict: str
+    body_sha256: str
+    took_s: float
+    remote_id: str | None = None
+    status: str | None = None
+    delivery_id: str | None = None
+    reason: str | None = None
 
 
 class ResultFetched(Event, frozen=True):
@@ -162,6 +185,6 @@ class RunEnded(Event, frozen=True):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    RunStarted, BatchRead, JobsPlanned, JobSubmitted, JobSettled, Polled, ResultFetched, PartCommitted, JobGaveUp,
-    RequestDone, Waited, LaneMoved, SpanEnded, Warned, RunEnded,
+    RunStarted, BatchRead, JobsPlanned, JobSubmitted, JobSettled, Polled, CallbackReceived, ResultFetched,
+    PartCommitted, JobGaveUp, RequestDone, Waited, LaneMoved, SpanEnded, Warned, RunEnded,
 )  # fmt: skip

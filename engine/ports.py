@@ -122,13 +122,18 @@ class Part(Protocol):
         """Bytes appended (before any final encoding)."""
 
     def append(self, chunk: bytes, rows: int) -> None:
-        """Add encoded rows. May block for a disk write."""
+        """Add encoded rows. May block for a disk write.
+
+        Raises:
+            OutputError: the disk refused. The part has the rows; call again, with none, once there is room.
+        """
 
     def finish(self) -> PartFile:
         """Make it durable under its final name: fsync, rename, fsync directory. Blocks.
 
         Raises:
-            OutputError: the disk refused; nothing stands under the final name.
+            OutputError: the disk refused; nothing stands under the final name. For want of room: call again once there
+                is some, or discard.
         """
 
     def discard(self) -> None:

@@ -86,7 +86,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """A record that ended as rejected (the platform refused it) or dead (we gave up).
 
     `raw` is the record as it was read, `stage` where it ended (read, transform, create, job, result),
-    `bucket` is "rejected" or "dead".
+    `bucket` is "rejected" or "dead". `sent` is what travelled for it, where that was not `raw`.
     """
 
     bucket: str
@@ -102,6 +102,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     seq: int | None = None
     remote_id: str | None = None
     trace_id: str | None = None
+    sent: bytes | None = None
 
 
 class Counts(msgspec.Struct, gc=False):

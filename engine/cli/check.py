@@ -9,6 +9,7 @@ import click
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.output import emit, emit_json, tell
 from engine.errors import Exit, Finding, PlanError
+from engine.pipeline.callback import unmet
 
 
 @click.command()
@@ -22,14 +23,17 @@ def check(invocation: Invocation, files: tuple[str, ...], form: str) -> int:
     """
     findings: list[Finding] = []
     good = []
+    profile = "emulator"
     try:
-        invocation.settings()
+        profile = invocation.settings().platform.profile
         good.append(invocation.config_path or "settings (no config.toml: defaults)")
     except PlanError as exc:
         findings += exc.findings
     for path in files:
         try:
-            invocation.pipeline(path)
+            spec = invocation.pipeline(path)
+            if spec.callback and (lack := unmet(spec.callback, profile=profile, path=path)):
+                raise PlanError([lack])
             good.append(path)
         except PlanError as exc:
             findings += [found for found in exc.findings if str(found) not in map(str, findings)]

@@ -5,6 +5,7 @@ Always: what happened, where, what to do next. Never a traceback unless it was a
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 import click
@@ -26,6 +27,8 @@ def exit_code_of(error: BaseException) -> int:
             return PIPE_CLOSED
         case KeyboardInterrupt() | click.Abort():
             return Exit.FORCED
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            return Exit.INTERRUPTED
         case _:
             return Exit.SOFTWARE
 
@@ -47,6 +50,9 @@ def render(error: BaseException, paint: Paint, *, debug: bool = False) -> str:
             return _usage(error, paint)
         case KeyboardInterrupt() | click.Abort():
             text = "stopped"
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            text = _head("system.files", "this process may open no more files", paint)
+            text += f"\n  {paint.dim('help:')} raise `ulimit -n`, or lower platform.limits.concurrency, then run again"
         case _:
             text = _unknown(error, paint)
     return text + "\n\n" + "".join(traceback.format_exception(error)).rstrip() if debug else text

@@ -1,4 +1,4 @@
-"""`engine jobs ls|show`: the ledger's jobs."""
+"""`engine jobs ls|show`: the ledger's jobs. The verbs that ask or change something are in `jobs_remote`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,27 @@ from engine.store.rows import JobRow
 _STATES = ("open", "planned", "submitting", "submitted", "succeeded", "failed", "cancelled", "committed", "dead")
 
 
-@click.group()
+_VERBS = {"cancel": "cancel", "reattach": "reattach", "reap": "reap"}
+
+
+class _Jobs(click.Group):
+    """The group whose verbs that talk to the platform are imported when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return ["ls", "show", *_VERBS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _VERBS:
+            from engine.cli import jobs_remote
+
+            found: click.Command = getattr(jobs_remote, _VERBS[cmd_name])
+            return found
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Jobs)
 def jobs() -> None:
-    """Look into the ledger of a pipeline."""
+    """Look into the ledger of a pipeline, and act on its jobs."""
 
 
 @jobs.command("ls")
@@ -87,7 +105,7 @@ def _print(document: dict[str, Any]) -> None:
                 emit(f"  input        {cut['input']} bytes {cut['start']}-{cut['end']}, from line {cut['line']}")
         elif name == "attempts":
             for attempt in value:
-                emit(f"  earlier      attempt {attempt['attempt']}: {attempt['outcome']} {attempt['error'] or ''}")
+                emit(f"  attempt {attempt['attempt']:<5}{attempt['outcome']} {attempt['error'] or ''}".rstrip())
         elif name.endswith("_ns"):
             emit(f"  {name.removesuffix('_ns'):<12} {time_text(value)}")
         elif value is not None:

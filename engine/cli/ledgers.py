@@ -10,7 +10,8 @@ from typing import Any
 from engine.cli.invocation import Invocation
 from engine.cli.output import emit
 from engine.errors import NothingSuch
-from engine.store.reading import Glance, pipelines_in
+from engine.store.ledger import Ledger
+from engine.store.reading import Glance, is_old, pipelines_in
 
 
 def glances(invocation: Invocation, pipeline: str | None) -> Iterator[Glance]:
@@ -28,8 +29,40 @@ def glances(invocation: Invocation, pipeline: str | None) -> Iterator[Glance]:
         if not names:
             raise NothingSuch(f"there is no ledger under {state_dir}", hint="run a pipeline first: engine run FILE")
     for name in names:
+        bring_up_to_date(state_dir / name)
         with Glance(state_dir / name) as glance:
             yield glance
+
+
+def bring_up_to_date(directory: Path) -> None:
+    """Migrate a ledger that an older engine wrote; one that is up to date is not touched, nor locked.
+
+    Raises:
+        LedgerBusy: an older engine is running on it.
+    """
+    if (directory / "ledger.sqlite").is_file() and is_old(directory / "ledger.sqlite"):
+        Ledger(directory, directory.name).close()
+
+
+def pipeline_file(directory: Path) -> str:
+    """The file of a pipeline that is known by its name: where it was when it last ran.
+
+    Raises:
+        StateError: there is no ledger, or the file is not there any more.
+    """
+    with Glance(directory) as glance:
+        path = glance.file
+    if path is None or not Path(path).is_file():
+        raise NothingSuch(
+            f"the file of pipeline {directory.name!r} is not known"
+            if path is None
+            else f"{path} is not there any more",
+            hint="give the pipeline's file in place of its name",
+        )
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -1,7 +1,7 @@
 """Live: what a run shows while it runs: a panel that is redrawn on a terminal, a line every 10 s elsewhere.
 
 An observer: events only move counters (`tally`); one timer of the loop writes. Always on stderr, so stdout stays
-data. It never raises into the run: a stream that refuses silences it.
+data. It never raises into the run nor holds it up: what a stream refuses is dropped and counted.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 from typing import TextIO
 
 from engine.cli.output import clock_text, grouped
+from engine.cli.spout import Spout
 from engine.cli.tally import STAGES, Tally
 from engine.errors import Exit
 from engine.events import Event, RunStarted, Warned
@@ -28,7 +29,21 @@ _REMEDIES = {
     "sink": "writing decides the pace",
     "ledger": "the state directory's disk decides the pace",
     "budget": "the account's ceiling decides the pace; see [platform.limits]",
+    "disk": "a disk has no room; free space and the run goes on",
     "memory": "the memory budget decides the pace; see `memory` of the pipeline",
+}
+
+
+# What becomes of a job that is found in a state: of one, of several.
+_FOUND = {
+    "committed": ("committed, skipped", "committed, skipped"),
+    "dead": ("dead, skipped", "dead, skipped"),
+    "submitted": ("re-attached", "re-attached"),
+    "submitting": ("sent again with its key", "sent again with their keys"),
+    "succeeded": ("fetched again", "fetched again"),
+    "planned": ("still to be sent", "still to be sent"),
+    "failed": ("failed, up for a new attempt", "failed, up for a new attempt"),
+    "cancelled": ("cancelled", "cancelled"),
 }
 
 
@@ -42,7 +57,7 @@ class LiveView:
         self, stream: TextIO, *, is_tty: bool, log_format: str = "text", input_bytes: int | None = None
     ) -> None:
         self.tally = Tally()
-        self._stream = stream
+        self._spout = Spout(stream)
         self._is_tty = is_tty
         self._log_format = log_format
         self._input_bytes = input_bytes
@@ -51,7 +66,6 @@ class LiveView:
         self._started_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_silent = False
 
     def notice(self, event: Event) -> None:
         """Count a fact; say at once what an operator should not wait for."""
@@ -59,9 +73,8 @@ class LiveView:
         if isinstance(event, RunStarted):
             self._pipeline = event.pipeline
             self.say(opening(event))
-        elif isinstance(event, Warned) and self._is_tty:
-            # Elsewhere warnings are log lines already.
-            self.say([f"  warning   {event.message} [{event.code}]"])
+        elif isinstance(event, Warned):
+            self._warn(event)
 
     def start(self) -> None:
         """Begin to show; needs a running loop."""
@@ -86,6 +99,13 @@ class LiveView:
         """Write lines that stay, above the panel."""
         self._write(self._erase() + "".join(line + "\n" for line in lines))
 
+    def _warn(self, event: Warned) -> None:
+        if self._is_tty:
+            self.say([f"  warning   {event.message} [{event.code}]"])
+            return
+        fields: dict[str, object] = {"event": "warning", "code": event.code, "message": event.message}
+        self._write(self._line(fields))
+
     def _arm(self) -> None:
         if self._loop:
             self._timer = self._loop.call_later(_REDRAW_S if self._is_tty else _LINE_S, self._tick)
@@ -99,8 +119,7 @@ class LiveView:
     def _show(self) -> None:
         elapsed_s = self._loop.time() - self._started_s if self._loop else 0.0
         if not self._is_tty:
-            fields = line_fields(self.tally, self._pipeline, elapsed_s)
-            self._write(_json_line(fields) if self._log_format == "json" else _logfmt_line(fields))
+            self._write(self._line(line_fields(self.tally, self._pipeline, elapsed_s)))
             return
         if not self._pipeline:
             return
@@ -117,14 +136,12 @@ class LiveView:
         self._drawn = 0
         return text
 
+    def _line(self, fields: dict[str, object]) -> str:
+        return _json_line(fields) if self._log_format == "json" else _logfmt_line(fields)
+
     def _write(self, text: str) -> None:
-        if self._is_silent or not text:
-            return
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):
-            self._is_silent = True
+        if text:
+            self._spout.write(text)
 
 
 def opening(event: RunStarted) -> list[str]:
@@ -133,19 +150,22 @@ def opening(event: RunStarted) -> list[str]:
         f"{event.pipeline}  ·  run {event.run_id}  ·  trace {event.trace_id}",
         f"  platform  {event.platform}",
     ]
-    left = {state: jobs for state, jobs in event.resumed.items() if jobs}
-    words = {
-        "committed": "committed, skipped",
-        "submitted": "re-attached",
-        "submitting": "sent again with their keys",
-        "planned": "still to be sent",
-        "succeeded": "fetched again",
-        "failed": "failed, up for a new attempt",
-        "cancelled": "cancelled",
-        "dead": "dead, skipped",
-    }
-    found = [f"{grouped(jobs)} {words.get(state, state)}" for state, jobs in left.items()]
-    return [*lines, f"  resume    {' · '.join(found) if found else 'nothing unfinished'}"]
+    if event.idle_s is None:
+        return [*lines, "  resume    nothing unfinished"]
+    ago = clock_text(event.idle_s)
+    how = f"stopped {ago} ago" if event.was_stopped else f"killed about {ago} ago, no clean shutdown"
+    found = [
+        f"{grouped(event.resumed[state])} {words[event.resumed[state] > 1]}"
+        for state, words in _FOUND.items()
+        if event.resumed.get(state)
+    ]
+    if event.swept:
+        found.append(f"{grouped(event.swept)} unfinished file{'' if event.swept == 1 else 's'} discarded")
+    return [
+        *lines,
+        f"resuming run {event.run_id} ({how})",
+        f"   {' · '.join(found) if found else 'no job was planned yet'}",
+    ]
 
 
 def panel(tally: Tally, pipeline: str, elapsed_s: float, input_bytes: int | None) -> list[str]:

@@ -5,6 +5,7 @@ A verb's file is imported when that verb runs: help must be quick, and must load
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import os
@@ -24,10 +25,12 @@ from engine.version import __version__
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("engine.cli.run:run", "Run pipelines; an unfinished run is continued."),
     "check": ("engine.cli.check:check", "Find everything that is wrong with pipelines and settings."),
-    "jobs": ("engine.cli.jobs:jobs", "Look into the ledger of a pipeline."),
+    "jobs": ("engine.cli.jobs:jobs", "Look into the ledger of a pipeline; cancel and re-attach jobs."),
+    "dlq": ("engine.cli.dlq:dlq", "Look at rows that did not make it, repair them, send them again."),
     "runs": ("engine.cli.runs:runs", "List and show past runs."),
     "call": ("engine.cli.call:call", "Call any route of the contract by name, JSON in and out."),
     "emulator": ("engine.cli.emulator:emulator", "Serve the whole contract on loopback."),
+    "chaos": ("engine.cli.chaos:chaos", "Kill and trouble pipelines, and check that nothing is lost or doubled."),
     "schema": ("engine.cli.schema:schema", "Print or write the JSON Schemas of the TOML files."),
     "explain": ("engine.cli.explain:explain", "Say what an error code means."),
 }
@@ -136,8 +139,23 @@ def cli(  # noqa: PLR0917 - click passes by name
     )
 
 
+def _open_closed_streams() -> None:
+    """Give a process that was started without standard streams (`2>&-`) silent ones.
+
+    The first file it opens would get their number otherwise: a ledger must not be what others call standard error.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.fstat(number)
+                continue
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
 def main() -> NoReturn:
     """The console script."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from engine.cli.spout import Spout
+
 # What a shell reports for a process that SIGPIPE ended.
 PIPE_CLOSED = 141
 
@@ -57,7 +59,7 @@ def emit(text: str) -> None:
     """Write a line of data to stdout, now.
 
     Raises:
-        PipeClosed: nobody reads it any more.
+        PipeClosed: nobody reads it any more. OutputError: its disk takes no more.
     """
     try:
         sys.stdout.write(text + "\n")
@@ -65,6 +67,11 @@ def emit(text: str) -> None:
     except BrokenPipeError:
         _silence_stdout()
         raise PipeClosed from None
+    except OSError as exc:
+        from engine.errors import OutputError
+
+        _silence_stdout()
+        raise OutputError(f"standard output: {exc.strerror}", hint="free space, or send it elsewhere") from exc
 
 
 def emit_json(value: Any) -> None:
@@ -81,11 +88,7 @@ def emit_json(value: Any) -> None:
 
 def tell(text: str) -> None:
     """Write a line for a human to stderr; one that nobody can read is dropped."""
-    try:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-    except OSError:
-        return
+    Spout(sys.stderr).write(text + "\n")
 
 
 def _silence_stdout() -> None:

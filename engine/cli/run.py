@@ -19,11 +19,13 @@ import msgspec
 from engine.cli.failures import exit_code_of, render
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.live import LiveView
-from engine.cli.output import emit, emit_json, tell
-from engine.cli.summary import report_fields, report_lines
+from engine.cli.output import clock_text, emit, emit_json, grouped, tell
+from engine.cli.summary import command_of, report_fields, report_lines
+from engine.cli.tally import Tally
 from engine.errors import EngineError, Exit, RunFailed
 from engine.pipeline.spec import PipelineSpec
 from engine.runtime.drain import StopFlag
+from engine.runtime.replay import Replay
 from engine.runtime.report import Report
 from engine.settings import Settings
 
@@ -37,6 +39,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool
     limit: int | None
     quiet: bool
+    is_aborting: bool = False
+    replay: Replay | None = None
 
 
 @click.command()
@@ -45,23 +49,32 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--fresh", is_flag=True, help="Start a new run over the whole input, with new keys.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N rows.")
 @click.option("-q", "--quiet", is_flag=True, help="No live view.")
+@click.option(
+    "--on-stop",
+    type=click.Choice(("leave", "abort")),
+    default="leave",
+    show_default=True,
+    help="What a stop does to remote jobs: leave them running, or cancel them and send their rows again later.",
+)
 @pass_invocation
 def run(
     invocation: Invocation,
+    *,
     files: tuple[str, ...],
-    as_json: bool,  # noqa: FBT001 - click passes by name
-    fresh: bool,  # noqa: FBT001
+    as_json: bool,
+    fresh: bool,
     limit: int | None,
-    quiet: bool,  # noqa: FBT001
+    quiet: bool,
+    on_stop: str,
 ) -> int:
     """Run pipelines one after the other; an unfinished run is continued.
 
     All files are checked before the first one starts. The first that does not end with exit 0 ends the command.
     """
     settings, specs = invocation.load(files)
-    options = RunOptions(as_json=as_json, fresh=fresh, limit=limit, quiet=quiet)
+    options = RunOptions(as_json=as_json, fresh=fresh, limit=limit, quiet=quiet, is_aborting=on_stop == "abort")
     for position, (path, spec) in enumerate(zip(files, specs, strict=True), start=1):
-        code = _run_one(invocation, settings, spec, path, options)
+        code = run_one(invocation, settings, spec, path, options)
         if code != Exit.DONE:
             if position < len(files):
                 tell(f"stopped at {path} (exit {code}); not run: {', '.join(files[position:])}")
@@ -69,12 +82,14 @@ def run(
     return Exit.DONE
 
 
-def _run_one(invocation: Invocation, settings: Settings, spec: PipelineSpec, path: str, options: RunOptions) -> int:
-    view = None if options.quiet else _view(settings, spec)
+def run_one(invocation: Invocation, settings: Settings, spec: PipelineSpec, path: str, options: RunOptions) -> int:
+    """Run one pipeline, or a replay of its dead letters, and say how it ended; answers the exit code."""
+    view = None if options.quiet else _view(settings, None if options.replay else spec)
     try:
         report = on_loop(lambda: _supervised(settings, spec, path, options, view))
     except asyncio.CancelledError:
-        tell(f"cancelled; the ledger is consistent. continue with:  engine run {path}   (exit {Exit.FORCED})")
+        again = command_of(path, spec.name, is_replay=options.replay is not None)
+        tell(f"cancelled; the ledger is consistent. continue with:  {again}   (exit {Exit.FORCED})")
         _end_json(options, spec, outcome="interrupted", code=Exit.FORCED)
         return Exit.FORCED
     except EngineError as exc:
@@ -90,12 +105,12 @@ def _run_one(invocation: Invocation, settings: Settings, spec: PipelineSpec, pat
     return report.exit_code
 
 
-def _view(settings: Settings, spec: PipelineSpec) -> LiveView:
+def _view(settings: Settings, spec: PipelineSpec | None) -> LiveView:
     return LiveView(
         sys.stderr,
         is_tty=sys.stderr.isatty(),
         log_format=settings.telemetry.log_format,
-        input_bytes=_input_bytes(spec),
+        input_bytes=_input_bytes(spec) if spec else None,
     )
 
 
@@ -123,11 +138,18 @@ async def _supervised(
     from engine.assembly import RunOrder, run_pipeline
 
     stop = StopFlag()
-    restore = listen(stop, view)
+    restore = listen(stop, view, is_aborting=options.is_aborting)
     if view:
         view.start()
     try:
-        order = RunOrder(spec=spec, spec_path=path, fresh=options.fresh, limit=options.limit)
+        order = RunOrder(
+            spec=spec,
+            spec_path=path,
+            fresh=options.fresh,
+            limit=options.limit,
+            replay=options.replay,
+            is_aborting=options.is_aborting,
+        )
         return await run_pipeline(order, settings, observer=view, stop=stop)
     finally:
         if view:
@@ -135,15 +157,18 @@ async def _supervised(
         restore()
 
 
-def listen(stop: StopFlag, view: LiveView | None) -> Callable[[], None]:
-    """Turn SIGINT and SIGTERM into the flag, then into a cancellation; answers what undoes it."""
+def listen(stop: StopFlag, view: LiveView | None, *, is_aborting: bool = False) -> Callable[[], None]:
+    """Turn SIGINT, SIGTERM and SIGHUP into the flag, then into a cancellation; answers what undoes it.
+
+    A SIGHUP that is ignored, as under nohup, stays ignored.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 
     def on_signal() -> None:
         if not stop.is_set:
             stop.request()
-            line = "stopping: no new jobs; what is on the wire is finished, remote jobs keep running. Again to force."
+            line = stopping(view.tally if view else None, is_aborting=is_aborting)
             if view:
                 view.say([line])
             else:
@@ -151,7 +176,9 @@ def listen(stop: StopFlag, view: LiveView | None) -> Callable[[], None]:
         elif task:
             task.cancel()
 
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     for number in signals:
         loop.add_signal_handler(number, on_signal)
 
@@ -160,6 +187,17 @@ def listen(stop: StopFlag, view: LiveView | None) -> Callable[[], None]:
             loop.remove_signal_handler(number)
 
     return restore
+
+
+def stopping(tally: Tally | None, *, is_aborting: bool) -> str:
+    """What the first signal is answered with; `tally` knows what is at the platform, and how long such jobs take."""
+    remote = None if tally is None else tally.in_flight("running")
+    jobs = "remote jobs" if remote is None else f"{grouped(remote)} remote job{'' if remote == 1 else 's'}"
+    fate = f"{jobs} will be cancelled" if is_aborting else f"{jobs} keep{'s' if remote == 1 else ''} running"
+    longest_s = None if tally is None else tally.stages["running"].quantile(0.95)
+    if longest_s is not None and remote and not is_aborting:
+        fate += f" (last one expected in ~{clock_text(longest_s)})"
+    return f"stopping: no new jobs · what is on the wire is finished · {fate}. Once more to force."
 
 
 def on_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:

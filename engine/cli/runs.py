@@ -67,7 +67,8 @@ def show_run(invocation: Invocation, name: str, is_json: bool) -> int:  # noqa: 
     if is_json:
         emit_json({**to_wire(line), "dead_letters": letters})
         return 0
-    emit(f"{line.pipeline}  ·  run {line.run_id}  ·  epoch {line.epoch}  ·  {line.outcome}")
+    what = f"epoch {line.epoch}" if line.lands_in is None else f"replay of dead letters into epoch {line.lands_in}"
+    emit(f"{line.pipeline}  ·  run {line.run_id}  ·  {what}  ·  {line.outcome}")
     emit(f"  started {time_text(line.started_ns)}   ended {time_text(line.ended_ns)}   processes {line.invocations}")
     emit(
         f"  {line.read} rows read = {line.accepted} accepted + {line.rejected} rejected + {line.dead} dead"

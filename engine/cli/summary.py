@@ -13,7 +13,7 @@ _HEADS = {
     "done": "✓ done in {took}",
     "nothing_new": "✓ nothing new: every row of the input has ended before",
     "interrupted": "■ stopped after {took}; nothing will be repeated",
-    "over_budget": "✗ done in {took}, but too many rows were rejected or dead",
+    "over_budget": "✗ ended after {took}: too many rows were rejected or dead",
     "unbalanced": "✗ the books do not balance, after {took}",
     "too_few_rows": "✗ done in {took}, but fewer rows were read than [expect] min_rows asks for",
     "failed": "✗ failed after {took}",
@@ -37,6 +37,11 @@ def report_lines(report: Report, path: str, paint: Paint) -> list[str]:
     return [*lines, *_next(report, path, paint)]
 
 
+def command_of(path: str, pipeline: str, *, is_replay: bool) -> str:
+    """What to type to go on with a run that is unfinished."""
+    return f"engine dlq replay {pipeline}" if is_replay else f"engine run {path}"
+
+
 def _equation(report: Report) -> str:
     ends = [
         f"{grouped(report.accepted)} accepted",
@@ -47,7 +52,9 @@ def _equation(report: Report) -> str:
     if report.open:
         ends.append(f"{grouped(report.open)} open")
     # Open rows of a stopped run are in the ledger: that is no imbalance.
-    is_balanced = report.outcome != "unbalanced" and (not report.open or report.outcome == "interrupted")
+    is_balanced = report.outcome != "unbalanced" and (
+        not report.open or report.outcome in ("interrupted", "over_budget")
+    )
     verdict = "balanced" if is_balanced else "NOT balanced"
     return f"{grouped(report.read)} rows in = {' + '.join(ends)}      {verdict}"
 
@@ -57,6 +64,8 @@ def _traffic(report: Report) -> str:
     if report.replays:
         jobs += f" ({grouped(report.replays)} create repeated, same job returned)"
     parts = [jobs, f"{grouped(report.requests)} requests", f"{report.polls_per_job:.1f} polls/job"]
+    if report.callbacks:
+        parts.insert(2, f"{grouped(report.callbacks)} callbacks")
     if report.peak_mib:
         parts.append(f"peak {report.peak_mib:.0f} MiB")
     return "   ".join(parts)
@@ -66,9 +75,11 @@ def _next(report: Report, path: str, paint: Paint) -> list[str]:
     lines = []
     if report.manifest:
         lines.append(f"  {report.manifest} ({grouped(report.parts)} part{'' if report.parts == 1 else 's'})")
-    commands = [f"engine runs show {report.pipeline}", f"engine jobs ls {report.pipeline}"]
-    if report.outcome in ("interrupted", "failed"):
-        commands.insert(0, f"engine run {path}")
+    commands = [f"engine runs show {report.run_id}", f"engine jobs ls {report.pipeline}"]
+    if report.rejected or report.dead:
+        commands.insert(0, f"engine dlq ls {report.pipeline}")
+    if report.outcome in ("interrupted", "failed") or report.jobs_open:
+        commands.insert(0, command_of(path, report.pipeline, is_replay=report.is_replay))
     elif report.outcome == "nothing_new":
         commands.insert(0, f"engine run {path} --fresh")
     suffix = f"      (exit {report.exit_code})" if report.exit_code else ""

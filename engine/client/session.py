@@ -24,6 +24,7 @@ from engine.errors import (
     NotYetValid,
     PlatformError,
     Retry,
+    TransportError,
     UnknownKey,
 )
 from engine.ports import Clock
@@ -165,8 +166,18 @@ class Session:
             raise
 
     async def _verify(self, token: Secret) -> Claims:
-        proof = self._proof
-        return await proof.keyring.verify(token.reveal(), issuer=proof.issuer, audience=proof.audience)
+        """Verify, waiting out a short outage of the keys: only the first set is missed, later the last one serves."""
+        proof, attempt = self._proof, 1
+        while True:
+            try:
+                return await proof.keyring.verify(token.reveal(), issuer=proof.issuer, audience=proof.audience)
+            except TransportError as exc:
+                match decide(exc, attempt, self._policy, jitter=random.random()):
+                    case Again(after_s):
+                        await self._clock.sleep(after_s)
+                    case _:
+                        raise
+            attempt += 1
 
 
 def by_client_credentials(line: Line, client_id: str, secret: Secret, scopes: tuple[str, ...]) -> Mint:

@@ -13,6 +13,7 @@ from engine.components.sinks.ndjson import NdjsonSink
 from engine.components.sinks.parquet import ParquetSink
 from engine.components.sinks.parts import PartsDirectory
 from engine.components.sources.csv import CsvSource
+from engine.components.sources.letters import LetterSource
 from engine.components.sources.ndjson import NdjsonSource
 from engine.components.transforms.filter import Filter
 from engine.components.transforms.python import Python, resolve
@@ -20,6 +21,7 @@ from engine.components.transforms.shaping import Rename, Select, Set
 from engine.errors import ConfigError
 from engine.pipeline.spec import SinkSpec, SourceSpec, TransformSpec
 from engine.ports import Sink, Source, Transform
+from engine.store.letters import Shelf
 
 SOURCES = {
     "ndjson": "JSON objects, one per line; files, globs or stdin, plain, gzip or zstd",
@@ -49,6 +51,15 @@ def open_source(spec: SourceSpec, *, want_values: bool) -> Source:
     """
     kind = CsvSource if spec.type == "csv" else NdjsonSource
     return kind(spec, want_values=want_values)
+
+
+def open_letters(spec: SourceSpec, shelf: Shelf, *, want_values: bool) -> Source:
+    """The dead letters of a replay as a source, by the rules of the pipeline's own.
+
+    Raises:
+        RecordError: as `open_source`.
+    """
+    return LetterSource(spec, shelf, want_values=want_values)
 
 
 def open_transforms(specs: Sequence[TransformSpec], *, base: Path) -> list[Transform]:

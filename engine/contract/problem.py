@@ -7,12 +7,12 @@ The vendor documents no error body (Q1). We write problem+json; we read problem+
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
 from engine.codec.payload import check_caps, loads
+from engine.contract.dates import http_date_s
 from engine.errors import (
     Conflict,
     EngineError,
@@ -68,10 +68,8 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float | None:
         return None
     if text.isascii() and text.isdigit():
         return float(min(int(text[:16]), 10**12))
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
-    except (ValueError, TypeError, OverflowError):
-        return None
+    at_s = http_date_s(text)
+    return None if at_s is None else max(0.0, at_s - now_s)
 
 
 def refusal(route: str, status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> PlatformError:

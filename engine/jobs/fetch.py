@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -27,6 +27,9 @@ from engine.jobs.records import Ended, Recall
 from engine.store.rows import JobRow
 from engine.transport.patience import Patience
 
+T = TypeVar("T")
+
+_MANIFEST_TRIES = 6
 _DOCUMENT_MAX = 16 * 1024 * 1024
 _INFLATED_MAX = 64 * 1024**3
 _RATIO_MAX = 100
@@ -102,7 +105,7 @@ class Fetcher:
         async for piece in self._body(job, self._lease(job), outcome):
             for window in splitter.feed(piece):
                 await _keep(interpreter.window(window), outcome, land)
-        tail = decode(splitter.finish(), _Tail, max_bytes=_DOCUMENT_MAX)
+        tail = _document(splitter.finish(), _Tail)
         if tail.summary is not None and (said := disagreement(tail.summary, interpreter.statuses, job.rows)):
             raise Unbalanced(said)
 
@@ -113,13 +116,22 @@ class Fetcher:
             await self._read_file(job, file, interpreter, outcome, land)
 
     async def _manifest(self, job: JobRow) -> _Manifest:
+        """The file list, read again from its start where it broke: its URLs are new each time, so are its bytes."""
+        for tries in range(1, _MANIFEST_TRIES):
+            try:
+                return await self._manifest_once(job)
+            except BrokenAnswer:
+                await self._patience.pause(0.05 * 2**tries)
+        return await self._manifest_once(job)
+
+    async def _manifest_once(self, job: JobRow) -> _Manifest:
         ignored = Outcome(accepted=0, ended=[], body_bytes=0)
         pieces: list[bytes] = []
         async for piece in self._body(job, self._lease(job), ignored):
             pieces.append(piece)
             if ignored.body_bytes > _DOCUMENT_MAX:
                 raise BrokenAnswer(f"job {job.remote_id}: the file list is over {_DOCUMENT_MAX} bytes")
-        return decode(b"".join(pieces), _Manifest, max_bytes=_DOCUMENT_MAX)
+        return _document(b"".join(pieces), _Manifest)
 
     async def _read_file(
         self,
@@ -202,6 +214,14 @@ async def _keep(taken: Taken, outcome: Outcome, land: Callable[[bytes, int], Awa
         await land(taken.chunk, taken.accepted)
 
 
+def _document(text: bytes, kind: type[T]) -> T:
+    """A document of the platform's own; one that cannot be read was broken on its way, and is read again."""
+    try:
+        return decode(text, kind, max_bytes=_DOCUMENT_MAX)
+    except RecordError as exc:
+        raise BrokenAnswer(f"the result cannot be read: {exc.message}") from exc
+
+
 def _array_of(lines: Lines | None) -> bytes | None:
     """NDJSON lines as one JSON array text; blank lines are no rows."""
     if lines is None:
@@ -219,4 +239,4 @@ def _check_file(job: JobRow, file: ExportFile, body_bytes: int, rows: int, sha25
             f"it holds {rows} rows in {body_bytes} bytes"
         )
     if file.sha256 and sha256 != file.sha256.removeprefix("sha256:").lower():
-        raise RecordError(f"job {job.remote_id}, file {file.name}: its SHA-256 is not the manifest's")
+        raise BrokenAnswer(f"job {job.remote_id}, file {file.name}: its SHA-256 is not the manifest's")

@@ -62,7 +62,9 @@ class Interpreter:
 
         Raises:
             Unbalanced: more rows than the job sent, a row without its match member, or a status in no bucket.
+            BrokenAnswer: these are not the bytes the platform sent.
         """
+        _check_text(text)
         try:
             heads = self._heads.decode(text)
             rows = self._rows.decode(text)
@@ -194,6 +196,19 @@ def _head_type(match: str, status: str | None) -> type[Any]:
 
 _plain = decoder(dict[str, Any])
 _raws = decoder(list[msgspec.Raw])
+
+
+def _check_text(text: bytes) -> None:
+    """Refuse a window with a byte that went wrong on its way.
+
+    Decoding does not look into members that pass as they are, or that nobody asked for: the byte would land in the
+    sink, or cost its row, where reading the result again mends it.
+    """
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError as exc:
+            raise BrokenAnswer(f"the result is not UTF-8: {exc.reason} at byte {exc.start} of a window") from exc
 
 
 def _key_text(key: str | int) -> str:

@@ -31,6 +31,10 @@ LEGAL: dict[str, frozenset[str]] = {
 ENDED = frozenset((COMMITTED, DEAD))
 
 
+# What only an operator can ask for: a job that has no result, or whose result did not balance, is looked at again.
+BY_HAND = frozenset((SUCCEEDED, FAILED, CANCELLED, DEAD))
+
+
 class IllegalMove(AssertionError):
     """A bug of ours: the table does not allow this transition."""
 
@@ -87,6 +91,19 @@ def give_up(job: JobRow, *, reason: str, now_ns: int) -> None:
     job.dead = job.rows
     job.error = reason
     job.ended_ns = now_ns
+
+
+def take_back(job: JobRow, *, now_ns: int, is_fetched: bool) -> None:
+    """Re-attach to the remote job, by an operator's word: it is asked about again, or fetched at once.
+
+    Its deadline starts anew.
+    """
+    if job.state not in BY_HAND or job.remote_id is None:
+        raise IllegalMove(f"job {job.epoch}/{job.seq}: {job.state} cannot be taken back")
+    job.state = SUCCEEDED if is_fetched else SUBMITTED
+    job.submitted_ns = now_ns
+    job.accepted = job.rejected = job.dead = 0
+    job.settled_ns = job.ended_ns = job.error = None
 
 
 def is_inside_window(job: JobRow, *, now_ns: int, window_s: float) -> bool:

@@ -54,6 +54,15 @@ def packer_of(kind: Kind, payload: dict[str, Any], *, secrecy_level: str | None 
     return Packer(kind, prefix, suffix)
 
 
+def with_callback(body: bytes, url: str | None) -> bytes:
+    """The body as it is sent: with the URL to call when the job has ended.
+
+    Put in last, because a receiver's port may be another one after a restart, and neither the digest of a body nor
+    the key derived from it may change with it.
+    """
+    return body if url is None else b'{"callback_url":' + encode(url) + b"," + body[1:]
+
+
 def _merge(defaults: dict[str, Any], payload: dict[str, Any]) -> dict[str, Any]:
     return {**defaults, **payload}
 

@@ -58,10 +58,12 @@ def letters_of_all(job: JobRow, records: Records, *, stage: str, code: str, reas
 
 
 def _letter(job: JobRow, records: Records, index: int, row: Ended) -> DeadLetter:
+    sent = records.items[index]
     return DeadLetter(
         bucket=row.bucket, stage=row.stage, code=row.code, reason=row.reason, input=records.inputs[index],
         line=records.lines[index], start=records.starts[index], end=records.ends[index], key=row.key,
         raw=records.raws[index], seq=job.seq, remote_id=job.remote_id, trace_id=job.trace_id,
+        sent=None if sent == records.raws[index] else sent,
     )  # fmt: skip
 
 

@@ -7,9 +7,9 @@ read once, newest first, for all lost creates together (contract 9.2, "Finding a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from engine.client.client import Client
+from engine.contract.dates import rfc3339_s
 from engine.jobs.key import derive_key
 from engine.jobs.lifecycle import SUBMITTING, accept, is_inside_window, start_over
 from engine.ports import Clock
@@ -56,10 +56,5 @@ def is_lost(job: JobRow, *, now_ns: int, window_s: float) -> bool:
 
 
 def _is_before(created_at: str | None, oldest_s: float) -> bool:
-    if not created_at:
-        return False
-    try:
-        at = datetime.fromisoformat(created_at)
-    except ValueError:
-        return False
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() < oldest_s
+    at_s = rfc3339_s(created_at) if created_at else None
+    return at_s is not None and at_s < oldest_s

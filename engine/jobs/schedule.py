@@ -59,6 +59,8 @@ class _Entry(msgspec.Struct, gc=False):
     is_old: bool
     not_before: float = -math.inf
     expected: float = math.inf
+    is_told: bool = False
+    is_news: bool = False
 
 
 class Schedule:
@@ -78,6 +80,7 @@ class Schedule:
         self._swept_at = -math.inf
         self._trust = 1.0
         self._expected = self._found = 0.0
+        self.is_relaxed = False
         self.learned = Durations(first_s=spec.first, factor=spec.factor)
 
     def __len__(self) -> int:
@@ -89,9 +92,10 @@ class Schedule:
         self._entries[id] = _Entry(since, since, age_s > 1.0)
 
     def hint(self, id: str) -> None:
-        """Somebody says that it has ended: ask soon."""
+        """Somebody says that it has ended: ask soon, even where a question is under way that may be older."""
         if entry := self._entries.get(id):
             entry.expected, entry.not_before = -math.inf, -math.inf
+            entry.is_told = entry.is_news = True
 
     def still_going(
         self, id: str, now: float, *, progress_pct: int | None = None, retry_after_s: float | None = None
@@ -99,6 +103,8 @@ class Schedule:
         """An answer: not ended. Its own progress and `Retry-After` beat everything learned."""
         entry = self._entries[id]
         entry.seen = now
+        if entry.is_news:
+            return
         entry.expected = math.inf
         if progress_pct and 0 < progress_pct < 100:
             entry.expected = entry.since + (now - entry.since) * 100 / progress_pct
@@ -110,8 +116,12 @@ class Schedule:
         entry = self._entries.pop(id)
         self._found += 1.0
         least, most = entry.seen - entry.since, now - entry.since
-        if took_s is not None and most - least > 2.0:
+        if entry.is_told:
+            self.learned.add(most)
+        elif took_s is not None and most - least > 2.0:
             self.learned.add(min(max(took_s, least), most))
+        elif self.is_relaxed:
+            pass  # Asked late by design: learning from it would put off the next questions even more.
         elif not entry.is_old:
             # It ended somewhere between two answers. Taking the later one would teach us to ask ever later.
             self.learned.add((least + most) / 2)
@@ -135,6 +145,8 @@ class Schedule:
         if now < self._not_before:
             return Look(wait_s=self._not_before - now)
         chances, expected = self._chances(now)
+        if not chances:
+            return Look(wait_s=self._tick_s())
         look = Look(wait_s=self._tick_s(), chances=chances, worth=self._worth())
         singles = [job_id for job_id, chance in chances.items() if chance >= _RIPE]
         pages = max(1.0, min(self._pages, math.ceil(len(self._entries) / _PAGE_JOBS)))
@@ -146,6 +158,8 @@ class Schedule:
         if look.pages:
             self._swept_at = now
         if look.pages or look.singles:
+            for job_id in chances if look.pages else look.singles:
+                self._entries[job_id].is_news = False
             asked = len(chances) if look.pages else len(look.singles)
             self._compare(expected * asked / len(chances))
             self._not_before = now + self._gap_s * (pages if look.pages else asked)
@@ -160,6 +174,8 @@ class Schedule:
         for job_id, entry in self._entries.items():
             if now < entry.not_before:
                 continue
+            if self.is_relaxed and not entry.is_told and not self._is_overdue(entry, now):
+                continue
             chance = self.learned.ended_between(entry.seen - entry.since, now - entry.since)
             expected += chance
             is_due = (
@@ -167,12 +183,26 @@ class Schedule:
                 or now >= entry.expected
                 or now - entry.since >= self._timeout_s > entry.seen - entry.since
             )
-            chances[job_id] = 1.0 if is_due else min(1.0, chance * self._trust)
+            chances[job_id] = (
+                1.0 if is_due or (self.is_relaxed and not entry.is_told) else min(1.0, chance * self._trust)
+            )
         return chances, expected
+
+    def _is_overdue(self, entry: _Entry, now: float) -> bool:
+        """While callbacks arrive: whether a job's own must have been lost, going by how long jobs take."""
+        late_s = self.relaxed_s()
+        since_s = min(late_s, self._spec.max) if entry.seen > entry.since else late_s
+        is_timed_out = now - entry.since >= self._timeout_s > entry.seen - entry.since
+        return is_timed_out or now - entry.seen >= since_s
+
+    def relaxed_s(self) -> float:
+        """How old a job gets before it is asked about although callbacks arrive: older than nearly all get."""
+        usual_s = self.learned.quantile(0.95)
+        return self._spec.max if usual_s is None else self._spec.first + 1.5 * usual_s
 
     def _is_curious(self, now: float) -> bool:
         """Whether it is worth a sweep just to learn how long such jobs take."""
-        if len(self.learned) >= _LEARNED or len(self._entries) < _FULL_PAGE:
+        if self.is_relaxed or len(self.learned) >= _LEARNED or len(self._entries) < _FULL_PAGE:
             return False
         oldest_s = now - next(iter(self._entries.values())).since
         return oldest_s >= self._spec.first and now - self._swept_at >= _AGED * oldest_s

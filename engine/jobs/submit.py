@@ -12,14 +12,17 @@ from engine.errors import StaleCheckpoint, Unbalanced
 from engine.events import JobSubmitted
 from engine.jobs.lanes import Lane
 from engine.jobs.lifecycle import accept, send
-from engine.jobs.pack import digest_body
+from engine.jobs.pack import digest_body, with_callback
 from engine.ports import Clock, Observer
 from engine.store.ledger import Ledger
 from engine.store.rows import JobRow
 
 
 class Submitter:
-    """Creates remote jobs, each exactly once however often it has to ask."""
+    """Creates remote jobs, each exactly once however often it has to ask.
+
+    `callback_url`, when set, is sent along with each of them; it is no part of a job's identity.
+    """
 
     def __init__(self, *, client: Client, ledger: Ledger, lane: Lane, clock: Clock, observer: Observer) -> None:
         self._client = client
@@ -28,6 +31,7 @@ class Submitter:
         self._clock = clock
         self._observer = observer
         self.replays = 0
+        self.callback_url: str | None = None
 
     async def submit(self, job: JobRow, body: bytes) -> None:
         """Create the job at the platform, or find that it is there already; its row says so durably on return.
@@ -47,8 +51,9 @@ class Submitter:
         await self._lane.ready()
         send(job, now_ns=self._clock.now_ns())
         await self._ledger.move([job])
+        sent = with_callback(body, self.callback_url)
         started = self._clock.monotonic()
-        answered = await self._client.jobs.create_raw(body, key=job.key, trace=Trace(job.trace_id, job.span_id))
+        answered = await self._client.jobs.create_raw(sent, key=job.key, trace=Trace(job.trace_id, job.span_id))
         created = answered.answer
         if created.kind != job.kind:
             raise Unbalanced(

@@ -1,7 +1,7 @@
 """The wait: one table of jobs at the platform, and one task that asks about them when the schedule says so.
 
-List pages answer for up to 200 jobs each. What a terminal job means is the caller's business; a status counts only
-when a GET said it.
+List pages answer for up to 200 jobs each. Callbacks move the next question up, and while they arrive the others are
+put off. What a terminal job means is the caller's business; a status counts only when a GET said it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import FAILED, TERMINAL, RemoteJob
 from engine.contract.problem import retry_after_s
-from engine.errors import Missing
-from engine.events import JobSettled, Polled
+from engine.errors import Missing, Rejected
+from engine.events import JobSettled, Polled, Warned
+from engine.jobs.reliance import Reliance
 from engine.jobs.schedule import Look, Schedule
 from engine.pipeline.spec import JobSpec
 from engine.ports import Clock, Observer
@@ -29,6 +30,8 @@ _PAGE_LIMIT = 200
 _WORTH_A_PAGE = 4
 # A job that no page showed is asked about alone when its end is at least so likely.
 _RIPE = 0.3
+
+_EARLY_MAX = 10_000
 
 TIMED_OUT = "timed_out"
 
@@ -48,6 +51,8 @@ class Watcher:
         self._observer = observer
         self._watched: dict[str, list[JobRow]] = {}
         self._since: dict[str, float] = {}
+        self._reliance: Reliance | None = None
+        self._early: dict[str, None] = {}
         self._wake = asyncio.Event()
         self.trace: Trace | None = None
         self.polls = 0
@@ -55,29 +60,63 @@ class Watcher:
     def __len__(self) -> int:
         return sum(map(len, self._watched.values()))
 
-    def add(self, job: JobRow) -> None:
-        """Watch a submitted job. Remote ids need not be unique: one answer then settles several rows."""
+    @property
+    def jobs(self) -> list[JobRow]:
+        """The jobs that are watched."""
+        return [job for rows in self._watched.values() for job in rows]
+
+    def add(self, job: JobRow, *, is_new: bool = False) -> None:
+        """Watch a submitted job. Remote ids need not be unique: one answer then settles several rows.
+
+        One that is new has no age, whatever the wall clock did since it was written down.
+        """
         remote_id = job.remote_id or ""
         rows = self._watched.get(remote_id)
         if rows is not None:
             rows.append(job)
             return
-        age_s = max(0.0, (self._clock.now_ns() - (job.submitted_ns or self._clock.now_ns())) / 1e9)
+        age_s = 0.0 if is_new else max(0.0, (self._clock.now_ns() - (job.submitted_ns or self._clock.now_ns())) / 1e9)
         now = self._clock.monotonic()
+        if self._reliance is not None and self._reliance.is_good and not self._watched:
+            self._reliance.hear(now)  # Nothing was under way, so the silence so far means nothing.
         self._watched[remote_id] = [job]
         self._since[remote_id] = now - age_s
         self._schedule.add(remote_id, now, age_s=age_s)
+        if remote_id in self._early:
+            del self._early[remote_id]
+            self._schedule.hint(remote_id)
         if len(self._watched) == 1:
             self._wake.set()
 
-    def hint(self, remote_id: str) -> None:
-        """Somebody says that this job has ended: ask soon. Unknown ids are ignored."""
+    def expect_callbacks(self, *, patience_s: float) -> None:
+        """Callbacks will come: poll less, until none came for `patience_s`."""
+        self._reliance = Reliance(patience_s, self._clock.monotonic())
+        self._schedule.is_relaxed = True
+
+    def nudge(self, remote_id: str, *, trace_id: str | None = None) -> None:
+        """A callback says that this job has ended: ask now, whatever it said.
+
+        One that comes before its job was added waits for it; one about a job that is none of ours does no more.
+        """
+        if self._reliance is not None:
+            self._reliance.hear(self._clock.monotonic())
+            self._schedule.is_relaxed = True
+        rows = self._watched.get(remote_id)
+        if rows is None:
+            self._early[remote_id] = None
+            if len(self._early) > _EARLY_MAX:
+                del self._early[next(iter(self._early))]
+            return
+        if trace_id is not None and all(job.trace_id != trace_id for job in rows):
+            said = f"the callback of job {remote_id} names another trace than the job has; the job was asked about"
+            self._observer.notice(Warned("callback.other_trace", said))
         self._schedule.hint(remote_id)
         self._wake.set()
 
     async def run(self, settled: Callable[[Settled], Awaitable[None]]) -> None:
         """Ask for ever; cancelled by its owner. `settled` gets each group once, before the next question."""
         while True:
+            self._heed_silence()
             look = self._schedule.look(self._clock.monotonic())
             if look.pages:
                 answers, rest = await self._by_pages(look)
@@ -91,6 +130,13 @@ class Watcher:
             if ended:
                 await settled(ended)
 
+    def _heed_silence(self) -> None:
+        """When callbacks stop, every job that was put off for them is polled as if there were none."""
+        if self._reliance is not None and self._watched and self._reliance.lose(self._clock.monotonic()):
+            said = f"no callback for {self._reliance.patience_s:g} s; polling until the next one"
+            self._observer.notice(Warned("callback.silence", said))
+            self._schedule.is_relaxed = False
+
     async def _wait(self, seconds: float | None) -> None:
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
@@ -103,8 +149,16 @@ class Watcher:
         answers: list[_Answer] = []
         cursor: str | None = None
         pages = 0
+        seen: set[str | None] = {None}
         while True:
-            answered = await self._client.jobs.list(kind=self._kind, limit=_PAGE_LIMIT, cursor=cursor, trace=self.trace)
+            try:
+                answered = await self._client.jobs.list(
+                    kind=self._kind, limit=_PAGE_LIMIT, cursor=cursor, trace=self.trace
+                )
+            except (Rejected, Missing):
+                if cursor is None:
+                    raise
+                break  # The cursor is no good, or no longer; the list is only a short cut.
             pages += 1
             self.polls += 1
             ours = [remote for remote in answered.answer.jobs if remote.id in self._watched]
@@ -114,8 +168,9 @@ class Watcher:
             self._observer.notice(Polled(len(ours), by_page=True))
             self._schedule.hold(self._clock.monotonic(), self._retry_after_s(answered.headers))
             cursor = answered.answer.next_cursor
-            if cursor is None or len(ours) < _WORTH_A_PAGE or sum(unseen.values()) < look.worth:
+            if cursor in seen or len(ours) < _WORTH_A_PAGE or sum(unseen.values()) < look.worth:
                 break
+            seen.add(cursor)
         self._schedule.read_pages(pages, ours=len(answers))
         return answers, [remote_id for remote_id, chance in unseen.items() if chance >= _RIPE]
 

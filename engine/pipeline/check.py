@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,9 +18,10 @@ from engine.codec.payload import dumps
 from engine.contract.kinds import KINDS, Kind
 from engine.contract.profile import PROFILE, Profile
 from engine.errors import RecordError
+from engine.pipeline.callback import check_callback, is_loopback
 from engine.pipeline.findings import Fault, did_you_mean
 from engine.pipeline.locate import KeyPath
-from engine.pipeline.spec import JobSpec, ResultsSpec, SinkSpec, SourceSpec, TransformSpec
+from engine.pipeline.spec import CallbackSpec, JobSpec, ResultsSpec, SinkSpec, SourceSpec, TransformSpec
 from engine.pipeline.transforms import check_transform
 from engine.settings import Platform, Settings
 
@@ -35,6 +35,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     source: SourceSpec | None = None
     transform: tuple[TransformSpec | None, ...] = ()
     job: JobSpec | None = None
+    callback: CallbackSpec | None = None
     results: ResultsSpec | None = None
     sink: SinkSpec | None = None
     memory: int | None = None
@@ -52,6 +53,8 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
             faults += check_transform(transform, ("transform", index))
     if parts.job:
         faults += _job(parts.job, kind, profile)
+    if parts.callback:
+        faults += check_callback(parts.callback)
     if parts.results:
         faults += _results(parts.results, kind)
         faults += _field_types(parts.results.fields, ("results", "fields"))
@@ -228,15 +231,6 @@ def _address(at: KeyPath, url: str, *, carries_secrets: bool) -> Iterator[Fault]
         yield _fault(at, "range", f"`{at[-1]}` is no URL", 'write "https://host" or "http://127.0.0.1:PORT"')
     elif parts.username or parts.password:
         yield _fault(at, "secret", f"`{at[-1]}` holds credentials", "leave them out of the URL")
-    elif carries_secrets and parts.scheme == "http" and not _is_loopback(host):
+    elif carries_secrets and parts.scheme == "http" and not is_loopback(host):
         message = f"`{at[-1]}` would send credentials unencrypted"
         yield _fault(at, "unsafe", message, "use https; http is for loopback only")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

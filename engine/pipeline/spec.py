@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.settings import Bytes, Fraction, Seconds
+from engine.settings import Bytes, Fraction, Seconds, Secret
 
 DEFAULT_MEMORY = 256 * 1024 * 1024
 
@@ -104,6 +104,30 @@ class JobSpec(_Table, frozen=True):
     payload: Annotated[dict[str, Any], Meta(description="Further payload members, by their contract names.")] = {}
 
 
+class FallbackSpec(_Table, frozen=True):
+    """`[callback] fallback`: when polling stops relying on callbacks."""
+
+    no_callback_for: Annotated[
+        Seconds, Meta(description="After so long without one, jobs are polled as if there were none.", gt=0)
+    ] = 120.0
+
+
+class CallbackSpec(_Table, frozen=True):
+    """`[callback]`: where the platform tells us that a job has ended; polling relaxes while it does."""
+
+    listen: Annotated[str, Meta(description="HOST:PORT of the receiver; port 0 is any free one.")] = "127.0.0.1:0"
+    public_url: (
+        Annotated[str, Meta(description="https URL that leads there; sent as callback_url with every job.")] | None
+    ) = None
+    secrets: Annotated[
+        tuple[Secret, ...], Meta(description="References to the callback secret; two while one replaces the other.")
+    ] = ()
+    canonical: Annotated[
+        bool, Meta(description="Try the signature over the RFC 8785 form too, when the raw bytes fail.")
+    ] = False
+    fallback: FallbackSpec = FallbackSpec()
+
+
 class ResultsSpec(_Table, frozen=True):
     """`[results]`: how row results are read, matched and counted; defaults come from the kind."""
 
@@ -137,9 +161,15 @@ class SinkSpec(_Table, frozen=True):
 
 
 class DeadLettersSpec(_Table, frozen=True):
-    """`[dead_letters]`: `max` is a fraction of the rows read (rejected and dead together)."""
+    """`[dead_letters]`: `max` is a fraction of the rows read (rejected and dead together).
+
+    It is judged at the end, and on the way: a run in which too much fails takes no more input.
+    """
 
     max: Annotated[Fraction, Meta(description="Share of the rows read; beyond it the run exits 5.")] | None = None
+    after: Annotated[
+        int, Meta(description="Rows that must have ended before `max` can stop a run in its course.", ge=1)
+    ] = 1_000
 
 
 class ExpectSpec(_Table, frozen=True):
@@ -164,6 +194,7 @@ class PipelineSpec(_Table, frozen=True):
     sink: SinkSpec
     memory: Annotated[Bytes, Meta(description="Budget of the process.", ge=64 * 1024 * 1024)] = DEFAULT_MEMORY
     transform: tuple[TransformSpec, ...] = ()
+    callback: CallbackSpec | None = None
     results: ResultsSpec = ResultsSpec()
     dead_letters: DeadLettersSpec = DeadLettersSpec()
     expect: ExpectSpec = ExpectSpec()

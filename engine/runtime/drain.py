@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class StopFlag:
@@ -10,6 +11,7 @@ class StopFlag:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._then: list[Callable[[], None]] = []
 
     @property
     def is_set(self) -> bool:
@@ -19,6 +21,14 @@ class StopFlag:
     def request(self) -> None:
         """Ask for a stop; safe to call again."""
         self._event.set()
+        while self._then:
+            self._then.pop()()
+
+    def then(self, act: Callable[[], None]) -> None:
+        """Have `act` called once a stop is asked for; at once if it was."""
+        self._then.append(act)
+        if self.is_set:
+            self.request()
 
     async def wait(self) -> None:
         """Wait until a stop is asked for."""

@@ -2,17 +2,20 @@
 
 A job's rows enter a part whole or not at all. A part is durable before its jobs are committed, and the
 commit is one transaction with their counts and dead letters. A crash in between leaves an orphan that the
-next run sweeps, and jobs that are fetched again.
+next run sweeps, and jobs that are fetched again. A disk without room is waited for, with nothing thrown away.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
+import anyio
 import msgspec
 
+from engine.errors import EngineError, OutputError
 from engine.events import PartCommitted
 from engine.jobs.lifecycle import commit
 from engine.pipeline.spec import RotateSpec
@@ -21,9 +24,13 @@ from engine.record import DeadLetter
 from engine.runtime.spans import commit_span, job_span
 from engine.runtime.tools import Tools
 from engine.store.ledger import letter_values
+from engine.store.room import lacks_room
 from engine.store.rows import JobRow, PartRow, RunRow
 
+T = TypeVar("T")
+
 _LETTERS_MAX_BYTES = 8 * 1024 * 1024
+_ON_THE_LOOP_BYTES = 1024 * 1024  # What is larger is written on a thread.
 
 
 class Landed(msgspec.Struct, gc=False, kw_only=True):
@@ -56,7 +63,7 @@ class Landing:
         self._run = run
         self._pipeline = pipeline
         self._tools = tools
-        self._parts = [part for part in parts if part.epoch == run.epoch]
+        self._parts = [part for part in parts if part.epoch == run.output_epoch]
         self._next = max((part.number for part in self._parts), default=0) + 1
         self._filling: Filling | None = None
         self._turn = asyncio.Lock()
@@ -70,9 +77,9 @@ class Landing:
     async def add(self, landed: Landed) -> None:
         """Take a job whose result fits in memory; commits when the part is full."""
         async with self._turn:
-            filling = self._filling or self._begin()
+            filling = self._filling or await self._begin()
             self._filling = filling
-            filling.part.append(b"".join(landed.chunks), landed.rows)
+            await self.append(filling, b"".join(landed.chunks), landed.rows)
             _enter(filling, landed)
             if self._is_full(filling):
                 await self._commit()
@@ -80,7 +87,24 @@ class Landing:
     async def begin_alone(self) -> Filling:
         """Open a part for one job whose result is too large to hold."""
         async with self._turn:
-            return self._begin()
+            return await self._begin()
+
+    async def append(self, filling: Filling, chunk: bytes, rows: int) -> None:
+        """Add encoded rows to a part; what its disk has no room for is kept by the part, and waits."""
+        given = iter(((chunk, rows),))
+
+        def act() -> None:
+            filling.part.append(*next(given, (b"", 0)))
+
+        if len(chunk) > _ON_THE_LOOP_BYTES:
+            await self._patiently(act)
+            return
+        try:
+            act()
+        except OutputError as exc:
+            if not lacks_room(exc):
+                raise
+            await self._patiently(act)
 
     async def add_alone(self, filling: Filling, landed: Landed) -> None:
         """Commit a job that has a part of its own."""
@@ -109,12 +133,25 @@ class Landing:
 
     async def write_manifest(self) -> None:
         """Replace the manifest by what the ledger holds for this epoch."""
-        document = manifest_of(self._pipeline, self._run.epoch, self._parts)
-        self.manifest = await asyncio.to_thread(self._sink.write_manifest, document)
+        document = manifest_of(self._pipeline, self._run.output_epoch, self._parts)
+        self.manifest = await self._patiently(partial(self._sink.write_manifest, document))
 
-    def _begin(self) -> Filling:
+    async def _patiently(self, act: Callable[[], T]) -> T:
+        """Write on a thread, waiting for room where there is none."""
+        room = self._tools.ledger.room
+        work = asyncio.get_running_loop().run_in_executor(None, room.patiently, "the sink's disk", act)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The thread has the part's file in hand: whoever discards the part must find it idle.
+            room.give_up()
+            with anyio.CancelScope(shield=True):
+                await asyncio.gather(work, return_exceptions=True)
+            raise
+
+    async def _begin(self) -> Filling:
         number, self._next = self._next, self._next + 1
-        part = self._sink.begin(epoch=self._run.epoch, number=number)
+        part = await self._patiently(partial(self._sink.begin, epoch=self._run.output_epoch, number=number))
         return Filling(part=part, number=number, since=self._tools.clock.monotonic(), landed=[])
 
     def _is_full(self, filling: Filling) -> bool:
@@ -139,7 +176,11 @@ class Landing:
         started = self._tools.clock.monotonic()
         row: PartRow | None = None
         if filling.part.rows:
-            row = self._row(filling.number, await asyncio.to_thread(filling.part.finish))
+            try:
+                row = self._row(filling.number, await self._patiently(filling.part.finish))
+            except EngineError:
+                filling.part.discard()
+                raise
         else:
             filling.part.discard()
         now_ns = self._tools.clock.now_ns()
@@ -158,7 +199,7 @@ class Landing:
 
     def _row(self, number: int, file: PartFile) -> PartRow:
         return PartRow(
-            epoch=self._run.epoch,
+            epoch=self._run.output_epoch,
             number=number,
             run_id=self._run.run_id,
             name=file.name,

@@ -20,10 +20,11 @@ from engine.store.rows import JobRow, RunRow
 
 
 class Opening(msgspec.Struct, kw_only=True):
-    """The run to work on, and whether it existed before."""
+    """The run to work on, whether it existed before, and whether its unsent jobs must be made again."""
 
     run: RunRow
     is_resumed: bool
+    is_changed: bool = False
 
 
 def settings_digest(spec: PipelineSpec) -> str:
@@ -37,21 +38,25 @@ def settings_digest(spec: PipelineSpec) -> str:
     return hashlib.sha256(canonical(msgspec.to_builtins(decides))).hexdigest()
 
 
-def open_run(last: RunRow | None, *, digest: str, fresh: bool, now_ns: int, spec_path: str) -> Opening:
-    """Decide which run to work on.
+def open_run(
+    last: RunRow | None, *, digest: str, fresh: bool, now_ns: int, spec_path: str, may_change: bool = False
+) -> Opening:
+    """Decide which run to work on. `may_change`: none of its open jobs was ever sent, so the file may be another.
 
     Raises:
         ConfigError: an unfinished run was planned with other settings, so its jobs could not be sent again.
     """
     if last is not None and last.outcome is None and not fresh:
-        if last.settings_digest != digest:
+        is_changed = last.settings_digest != digest
+        if is_changed and not may_change:
             raise ConfigError(
                 f"{spec_path}: run {last.run_id} is unfinished, and the file has changed in what its jobs are made of "
                 "(source, transform, job or match)",
                 hint="restore the file to finish that run, or start a new epoch with --fresh",
             )
         last.invocations += 1
-        return Opening(run=last, is_resumed=True)
+        last.settings_digest = digest
+        return Opening(run=last, is_resumed=True, is_changed=is_changed)
     epoch = 1 if last is None else last.epoch + (1 if fresh else 0)
     run = RunRow(
         run_id=new_run_id(now_ns),

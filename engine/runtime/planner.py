@@ -62,7 +62,9 @@ class Planner:
             if limit is not None:
                 readout = _head_of(readout, limit - taken)
             batch = readout.batch
-            taken += len(batch.raws) + len(batch.gone) + len(batch.bad)
+            rows = len(batch.raws) + len(batch.gone) + len(batch.bad)
+            taken += rows
+            self._tools.tolerance.take(rows)
             cuts = self._batcher.add(batch, readout.items)
             now = self._tools.clock.monotonic()
             self._tools.observer.notice(
@@ -71,12 +73,16 @@ class Planner:
             if cuts:
                 await self._write(cuts, hand_on)
             started = self._tools.clock.monotonic()
-            if self._tools.stop.is_set or (limit is not None and taken >= limit):
+            if self._is_ending or (limit is not None and taken >= limit):
                 break
-        if self._tools.stop.is_set:
+        if self._is_ending:
             return  # What the batcher still holds was never planned; it is simply read again.
         if (last := self._batcher.flush()) is not None:
             await self._write([last], hand_on)
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._tools.stop.is_set or self._tools.tolerance.is_spent
 
     async def _write(self, cuts: Sequence[Cut], hand_on: HandOn) -> None:
         planned: list[Planned] = []
@@ -92,6 +98,7 @@ class Planner:
                     filtered=cut.filtered,
                     dead=len(cut.bad),
                     kept=None if job is None or self._reader.can_reread else keep(_records_of(cut)),
+                    slices=cut.slices,
                 )
             )
             if job is not None:
@@ -132,6 +139,7 @@ class Planner:
             counts.read += entry.read
             counts.filtered += entry.filtered
             counts.dead += entry.dead
+            self._tools.tolerance.end(entry.dead + entry.filtered, failed=entry.dead)
         jobs = [entry.job for entry in planned if entry.job is not None]
         if jobs:
             self._tools.observer.notice(JobsPlanned(len(jobs), sum(job.rows for job in jobs)))

@@ -29,6 +29,7 @@ class Report(msgspec.Struct, kw_only=True):
                  are the books of the run that took everything there is.
     jobs, requests, polls, replays   what this process sent: remote jobs created or found by replay, HTTP requests,
                  questions about jobs, creates that the platform answered with a job it already had
+    callbacks    endings it was told of, each counted once
     seconds      wall time of this process      parts   durable output files of this epoch
     """
 
@@ -47,9 +48,12 @@ class Report(msgspec.Struct, kw_only=True):
     parts: int
     epoch: int
     polls: int = 0
+    callbacks: int = 0
     replays: int = 0
     resumed: int = 0
     remote_open: int = 0
+    jobs_open: int = 0
+    is_replay: bool = False
     manifest: str | None = None
     peak_mib: float = 0.0
     exit_code: int = Exit.DONE

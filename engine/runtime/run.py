@@ -7,6 +7,7 @@ Groups nest in the order things must end: first the create lane, then the fetch 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator, Sequence
 
 import anyio
@@ -16,9 +17,20 @@ from anyio.abc import TaskGroup
 from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import RemoteJob, error_of
-from engine.errors import BrokenAnswer, CapExceeded, EngineError, Missing, RecordError, Rejected, RunFailed, Unbalanced
+from engine.errors import (
+    BrokenAnswer,
+    CapExceeded,
+    Conflict,
+    EngineError,
+    Missing,
+    RecordError,
+    Rejected,
+    RunFailed,
+    Unbalanced,
+)
 from engine.events import ResultFetched, Waited
 from engine.jobs import lifecycle
+from engine.jobs.cancel import Cancelled, cancel_jobs
 from engine.jobs.fetch import Fetcher, Outcome
 from engine.jobs.records import letters_of
 from engine.jobs.slots import Slots
@@ -36,8 +48,15 @@ from engine.runtime.tools import Tools
 from engine.store.rows import JobRow, RunRow
 from engine.transport.patience import Patience, PatienceEnded
 
-_FETCH_TRIES = 3
+# With a pause after each that doubles from 0.1 s: a bad minute of the network must not cost a job its rows.
+_FETCH_TRIES = 8
+_RESULTS_MAX = 128  # Jobs whose results wait to be fetched; they are at the platform, and its patience has an end.
+_READY_TRIES = 10
+_READY_WAIT_MAX_S = 60.0
 _ALIVE_EVERY_S = 2.0
+_STOP_GRACE_S = 3.0
+# A stop is to end within seconds, also where the platform does not answer any more.
+_ABORT_WITHIN_S = 3.0
 
 
 class Stages(msgspec.Struct, kw_only=True):
@@ -45,6 +64,7 @@ class Stages(msgspec.Struct, kw_only=True):
 
     `slots` has one slot per job at the platform; `create_workers` and `fetch_workers` count tasks; `cooldown_s` is the
     wait before another attempt of a failed job; `patience` is what everybody waits with for a platform that is down.
+    `is_aborting`: a stop also cancels what is at the platform.
     """
 
     client: Client
@@ -62,6 +82,7 @@ class Stages(msgspec.Struct, kw_only=True):
     create_workers: int
     fetch_workers: int
     cooldown_s: float
+    is_aborting: bool = False
 
 
 class Run:
@@ -71,14 +92,16 @@ class Run:
         self._row = row
         self._stages = stages
         self._pipeline = pipeline
-        # Counted in jobs. When it is full nobody asks about more jobs, so slots stay taken and nothing new is created:
-        # a slow sink is felt all the way back to the source.
-        self._results: Edge[JobRow] = Edge(bytes_max=stages.slots.limit)
+        self._results: Edge[JobRow] = Edge(bytes_max=min(_RESULTS_MAX, stages.slots.limit))
         self._unfinished = 0
         self._is_read = False
         self._quiet = asyncio.Event()
         self._background: TaskGroup | None = None
+        self._fetchers: TaskGroup | None = None
+        self._watching = anyio.CancelScope()
+        self._is_unwatched = asyncio.Event()
         self.unbalanced: list[Unbalanced] = []
+        self.aborted: Cancelled | None = None
 
     async def run(self, jobs: Sequence[JobRow], marks: dict[str, Mark], *, limit: int | None) -> None:
         """Take up the open jobs, read on from the marks, and return when nothing is left to do.
@@ -103,6 +126,7 @@ class Run:
             for task in (self._watch, self._stages.landing.flush_by_age, self._show_life, self._heed_stop):
                 background.start_soon(task)
             async with anyio.create_task_group() as fetchers:
+                self._fetchers = fetchers
                 for _ in range(stages.fetch_workers):
                     fetchers.start_soon(self._fetch)
                 async with anyio.create_task_group() as creators:
@@ -118,6 +142,8 @@ class Run:
                     self._results.drain()
                 self._results.close()
             await stages.landing.flush()
+            if self._is_stopping and stages.is_aborting:
+                await self._abort()
             background.cancel_scope.cancel()
 
     # Stages ----------------------------------------------------------------------------------
@@ -131,7 +157,7 @@ class Run:
                     await self._stages.slots.acquire()
                     self._stages.watcher.add(job)
                 case lifecycle.SUCCEEDED:
-                    self._results.put_now(job)
+                    await self._results.put(job, 1)
                 case lifecycle.FAILED | lifecycle.CANCELLED:
                     await self._failed(job, await self._look_again(job))
                 case _:
@@ -157,16 +183,20 @@ class Run:
             stages.tools.observer.notice(Waited("remote", stages.tools.clock.monotonic() - started))
             if self._is_stopping:
                 continue  # It stays planned; the next run submits it.
+            if stages.tools.tolerance.is_spent:
+                stages.slots.release()
+                self._done()  # The same; meanwhile what is at the platform is finished.
+                continue
             try:
                 await stages.submitter.submit(ready.job, ready.body or await self._body_of(ready.job))
-            except Rejected as exc:
+            except (Rejected, Missing, Conflict) as exc:
                 stages.slots.release()
                 await stages.endings.gave_up(ready.job, stage="create", error=exc)
                 self._done()
             except PatienceEnded:
                 continue  # The platform is down and we were told to stop; the next run asks with the same key.
             else:
-                stages.watcher.add(ready.job)
+                stages.watcher.add(ready.job, is_new=True)
 
     async def _body_of(self, job: JobRow) -> bytes:
         records = await self._stages.reader.recall(job)
@@ -174,22 +204,41 @@ class Run:
 
     async def _watch(self) -> None:
         try:
-            await self._stages.watcher.run(self._settled)
+            with self._watching:
+                await self._stages.watcher.run(self._settled)
         except* PatienceEnded:
             pass
+        finally:
+            self._is_unwatched.set()
+
+    async def _abort(self) -> None:
+        """Cancel what is at the platform; the next run makes it again."""
+        stages, tools = self._stages, self._stages.tools
+        self._watching.cancel()
+        await self._is_unwatched.wait()
+        jobs = [job for job in stages.watcher.jobs if job.state == lifecycle.SUBMITTED]
+        self.aborted = await cancel_jobs(
+            jobs,
+            client=stages.client,
+            ledger=tools.ledger,
+            clock=tools.clock,
+            again_as=self._pipeline,
+            within_s=_ABORT_WITHIN_S,
+        )
 
     async def _settled(self, ended: Settled) -> None:
         now_ns = self._stages.tools.clock.now_ns()
         for job, remote in ended:
             lifecycle.settle(job, remote.status, now_ns=now_ns, error=_error_text(remote))
-            self._stages.slots.release()
             self._stages.tools.observer.notice(wait_span(job))
         await self._stages.tools.ledger.move([job for job, _ in ended])
         for job, remote in ended:
             if job.state == lifecycle.SUCCEEDED:
+                # A sink that takes nothing holds back the results, they the slots, and those the source.
                 await self._results.put(job, 1)
             else:
                 await self._failed(job, remote)
+            self._stages.slots.release()
 
     async def _failed(self, job: JobRow, remote: RemoteJob | None) -> None:
         if not await self._stages.endings.failed(job, remote):
@@ -207,14 +256,15 @@ class Run:
             self._done()
 
     async def _land(self, job: JobRow) -> None:
-        """Fetch a result and land its rows, reading it again where a body broke."""
-        for tries in range(1, _FETCH_TRIES + 1):
+        """Fetch a result and land its rows, reading it again where a body broke or the platform is not ready yet."""
+        for tries in itertools.count(1):
             try:
                 await self._land_once(job)
             except Unbalanced as exc:
                 self.unbalanced.append(exc)  # The job stays as it is, so the next run fetches it again.
-            except (BrokenAnswer, CapExceeded, RecordError, Missing) as exc:
-                if tries < _FETCH_TRIES and isinstance(exc, BrokenAnswer):
+            except (BrokenAnswer, CapExceeded, RecordError, Missing, Rejected, Conflict) as exc:
+                if (wait_s := _again_s(exc, tries)) is not None:
+                    await self._stages.tools.clock.sleep(wait_s)
                     continue
                 await self._stages.endings.gave_up(job, stage="result", error=exc)
             except PatienceEnded:
@@ -234,6 +284,7 @@ class Run:
                 fetch_span(job, outcome.body_bytes, now_ns=clock.now_ns(), took_s=took_s)
             )
             await spill.land(job, rows=outcome.accepted, letters=letters)
+            self._stages.tools.tolerance.end(job.rows, failed=len(letters))
         finally:
             spill.discard()
 
@@ -262,12 +313,27 @@ class Run:
         self._stages.slots.open()
         self._stages.patience.end()
         self._quiet.set()
+        if self._fetchers is not None:
+            # Results under way may finish; one that does not is fetched again by the next run.
+            self._fetchers.cancel_scope.deadline = anyio.current_time() + _STOP_GRACE_S
 
     async def _show_life(self) -> None:
         tools = self._stages.tools
         while True:
             await tools.ledger.touch_run(self._row.run_id, now_ns=tools.clock.now_ns())
             await tools.clock.sleep(_ALIVE_EVERY_S)
+
+
+def _again_s(exc: EngineError, tries: int) -> float | None:
+    """Seconds to wait before a result is asked for again; None when asking again cannot help, or did not."""
+    match exc:
+        case BrokenAnswer() if tries < _FETCH_TRIES:
+            return 0.05 * 2.0**tries
+        case Conflict() if tries < _READY_TRIES and exc.facts.get("platform_code") == "job_not_ready":
+            # The job ended, a GET said so; the result only takes a moment more (contract 9.4).
+            return min(max(0.05 * 2.0**tries, exc.retry_after_s or 0.0), _READY_WAIT_MAX_S)
+        case _:
+            return None
 
 
 def _error_text(remote: RemoteJob) -> str | None:

@@ -18,9 +18,10 @@ from engine.pipeline.spec import PipelineSpec
 from engine.ports import Sink
 from engine.record import Counts, Mark
 from engine.runtime.landing import manifest_of
-from engine.runtime.opening import by_state, open_run, settings_digest
+from engine.runtime.opening import Opening, by_state, open_run, settings_digest
 from engine.runtime.reading import Reader
 from engine.runtime.report import Outcome, Report, exit_of, peak_mib
+from engine.runtime.reseal import is_unsent, reseal
 from engine.runtime.run import Run
 from engine.runtime.tally import Tally
 from engine.runtime.tools import Tools
@@ -41,8 +42,8 @@ class Opened(msgspec.Struct, kw_only=True):
 
     @property
     def epoch(self) -> int:
-        """The epoch this run is of."""
-        return self.run.epoch
+        """The epoch this run's rows land in."""
+        return self.run.output_epoch
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +60,7 @@ class Session:
     def __init__(self, *, order: Order, tools: Tools, tally: Tally, reader: Reader, sink: Sink) -> None:
         self._spec = order.spec
         self._spec_path = order.spec_path
+        self._file = str(Path(order.spec_path).resolve())
         self._tools = tools
         self._tally = tally
         self._reader = reader
@@ -66,8 +68,8 @@ class Session:
         self._platform = order.platform
         self._started = tools.clock.monotonic()
 
-    async def open(self, *, fresh: bool) -> Opened:
-        """Decide which run this is, and read what the ledger holds of it.
+    async def open(self, *, fresh: bool, opening: Opening | None = None) -> Opened:
+        """Decide which run this is, unless `opening` has, and read what the ledger holds of it.
 
         Raises:
             ConfigError: the file no longer fits the unfinished run. StaleCheckpoint, InputError: the input does not.
@@ -76,18 +78,22 @@ class Session:
         last = ledger.last_run()
         if last is not None and not fresh:
             self._check_platform(ledger.platform())
-        opening = open_run(
+        opening = opening or open_run(
             last,
             digest=settings_digest(self._spec),
             fresh=fresh,
             now_ns=self._tools.clock.now_ns(),
             spec_path=self._spec_path,
+            may_change=all(is_unsent(job) for job in ledger.open_jobs(last.epoch)) if last else False,
         )
         epoch = opening.run.epoch
+        jobs = ledger.open_jobs(epoch)
+        if opening.is_changed:
+            await reseal(jobs, reader=self._reader, ledger=ledger, pipeline=self._spec.name)
         return Opened(
             run=opening.run,
             is_resumed=opening.is_resumed,
-            jobs=ledger.open_jobs(epoch),
+            jobs=jobs,
             marks=ledger.marks(epoch),
             parts=ledger.parts(),
             first_seq=ledger.last_seq(epoch),
@@ -115,9 +121,11 @@ class Session:
     async def begin(self, opened: Opened, *, platform: str) -> None:
         """Write the run down, put the output directory in order, and say what was found."""
         run, tools = opened.run, self._tools
+        before_ns, was_stopped = run.stopped_ns or run.alive_ns, run.stopped_ns is not None
         run.alive_ns, run.stopped_ns = tools.clock.now_ns(), None
         await tools.ledger.put_run(run)
         await tools.ledger.put_platform(self._platform)
+        await tools.ledger.note_file(self._file)
         tools.counts = _counts_of(tools.ledger.book(run.run_id))
         opened.swept = await asyncio.to_thread(self._sink.sweep, {part.name for part in opened.parts})
         ours = [part for part in opened.parts if part.epoch == opened.epoch]
@@ -126,7 +134,14 @@ class Session:
             await asyncio.to_thread(self._sink.write_manifest, document)
         tools.observer.notice(
             RunStarted(
-                run.run_id, self._spec.name, platform, run.trace_id, by_state(opened.jobs) if opened.is_resumed else {}
+                run.run_id,
+                self._spec.name,
+                platform,
+                run.trace_id,
+                {**tools.ledger.ended_jobs(run.run_id), **by_state(opened.jobs)} if opened.is_resumed else {},
+                idle_s=(run.alive_ns - before_ns) / 1e9 if opened.is_resumed and before_ns else None,
+                was_stopped=was_stopped,
+                swept=opened.swept,
             )
         )
 
@@ -142,20 +157,25 @@ class Session:
         ledger, row = self._tools.ledger, opened.run
         book = ledger.book(row.run_id)
         self._audit(book)
-        outcome = self._judge(book, run)
+        outcome = self._judge(book, run, is_replay=row.is_replay)
         now_ns = self._tools.clock.now_ns()
-        if outcome == "interrupted":
+        if outcome == "interrupted" or (outcome == "over_budget" and book.open):
             await ledger.stop_run(row.run_id, now_ns=now_ns)
         elif outcome == "done" and not book.read and opened.last_done is not None:
             await ledger.forget_run(row.run_id)
             return await self.nothing_new(opened)
         elif outcome != "unbalanced":
+            # First the old output, then the end: a run that has ended has no next one to clear up after it.
+            if not row.is_replay:
+                await self._forget_old_epochs(opened)
             await ledger.end_run(row.run_id, outcome=outcome, now_ns=now_ns)
-            await self._forget_old_epochs(opened)
         report = self._report(row, book, outcome, opened)
         report.manifest = manifest
-        report.remote_open = sum(1 for job in ledger.open_jobs(row.epoch) if job.state == lifecycle.SUBMITTED)
-        report.lines = [exc.message for exc in run.unbalanced] + _stop_lines(report)
+        left = by_state(ledger.open_jobs(row.epoch))
+        report.jobs_open, report.remote_open = sum(left.values()), left.get(lifecycle.SUBMITTED, 0)
+        report.is_replay = row.is_replay
+        report.lines = [exc.message for exc in run.unbalanced]
+        report.lines += self._budget_lines(report) + _abort_lines(run) + self._stop_lines(report)
         self._tell(report, row)
         return report
 
@@ -174,19 +194,24 @@ class Session:
         if mine != theirs:
             raise Unbalanced(f"this process counted {mine}, the ledger adds up to {theirs}", hint="report this: a bug")
 
-    def _judge(self, book: Book, run: Run) -> Outcome:
+    def _judge(self, book: Book, run: Run, *, is_replay: bool) -> Outcome:
         spec = self._spec
         if run.unbalanced:
             return "unbalanced"
+        if book.open and self._tools.stop.is_set:
+            return "interrupted"
+        if self._tools.tolerance.is_spent:
+            return "over_budget"
         if book.open:
-            return "interrupted" if self._tools.stop.is_set else "unbalanced"
+            return "unbalanced"
         failed = book.rejected + book.dead
         budget = spec.dead_letters.max
         if budget is not None and failed > budget * book.read:
             return "over_budget"
         if budget is None and failed and not book.accepted:
             return "over_budget"  # Nothing at all got through: no budget is needed to call that a failure.
-        return "too_few_rows" if book.read < spec.expect.min_rows else "done"
+        is_short = book.read < spec.expect.min_rows and not is_replay
+        return "too_few_rows" if is_short else "done"
 
     async def _forget_old_epochs(self, opened: Opened) -> None:
         """Output of earlier epochs goes once a later one is complete, never before."""
@@ -214,11 +239,29 @@ class Session:
             parts=book.parts,
             epoch=row.epoch,
             polls=tally.polls,
+            callbacks=tally.callbacks,
             replays=tally.replays,
             resumed=len(opened.jobs),
             peak_mib=round(peak_mib(), 1),
             exit_code=exit_of(outcome),
         )
+
+    def _budget_lines(self, report: Report) -> list[str]:
+        budget = self._tools.tolerance
+        if not budget.is_spent:
+            return []
+        left = f"; {report.open} rows are planned and were not sent" if report.open else ""
+        share = f"{budget.failed} of {budget.ended} rows that ended were rejected or dead"
+        return [f"took no more input: {share}, more than [dead_letters] max allows{left}"]
+
+    def _stop_lines(self, report: Report) -> list[str]:
+        if report.outcome != "interrupted":
+            return []
+        done = self._tools.ledger.ended_jobs(report.run_id).get(lifecycle.COMMITTED, 0)
+        return [
+            f"{report.remote_open} jobs keep running at the platform; the next run fetches their results",
+            f"committed {done} of {done + report.jobs_open} jobs; nothing will be repeated",
+        ]
 
     def _tell(self, report: Report, row: RunRow) -> None:
         observer = self._tools.observer
@@ -249,7 +292,15 @@ def _counts_of(book: Book) -> Counts:
     )
 
 
-def _stop_lines(report: Report) -> list[str]:
-    if report.outcome != "interrupted":
+def _abort_lines(run: Run) -> list[str]:
+    told = run.aborted
+    if told is None:
         return []
-    return [f"{report.remote_open} jobs keep running at the platform; the next run fetches their results"]
+    lines = [f"{told.cancelled} remote jobs were cancelled; their rows are sent again by the next run"]
+    if told.asked:
+        lines.append(f"{told.asked} were asked to end and still run; the next run sends their rows again if they do")
+    if told.ended:
+        lines.append(f"{told.ended} had ended before; the next run takes them as they are")
+    if told.failed and told.first_error:
+        lines.append(f"{told.failed} could not be cancelled and keep running: {told.first_error.message}")
+    return lines

@@ -5,8 +5,6 @@ Whichever it is, they become visible together or not at all.
 
 from __future__ import annotations
 
-import asyncio
-
 from engine.record import DeadLetter
 from engine.runtime.landing import Filling, Landed, Landing
 from engine.store.rows import JobRow
@@ -53,4 +51,4 @@ class Spill:
     async def _pour(self, alone: Filling) -> None:
         chunk, rows = b"".join(self._chunks), self._held_rows
         self._chunks, self._held_bytes, self._held_rows = [], 0, 0
-        await asyncio.to_thread(alone.part.append, chunk, rows)
+        await self._landing.append(alone, chunk, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.events import Event, JobSubmitted, Polled, RequestDone
+from engine.events import CallbackReceived, Event, JobSubmitted, Polled, RequestDone
 
 
 class Tally:
@@ -13,6 +13,7 @@ class Tally:
         self.jobs = 0
         self.replays = 0
         self.polls = 0
+        self.callbacks = 0
 
     def notice(self, event: Event) -> None:
         """Count."""
@@ -24,5 +25,7 @@ class Tally:
                 self.replays += event.replayed
             case Polled():
                 self.polls += 1
+            case CallbackReceived(verdict="news"):
+                self.callbacks += 1
             case _:
                 pass

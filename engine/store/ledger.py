@@ -7,17 +7,20 @@ Says what is written together; how it reaches the disk is `sqlite`'s work, what 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.codec.payload import decode, encode
 from engine.errors import LedgerBroken
 from engine.record import DeadLetter, Mark, Slice
+from engine.store import replays
 from engine.store.lock import StateLock
-from engine.store.rows import Book, JobRow, PartRow, Planned, RunRow
+from engine.store.migrate import steps
+from engine.store.notices import NOTICES_SCHEMA, Notices
+from engine.store.rows import REPLAYS_FROM, Book, JobRow, PartRow, Planned, RunRow
 from engine.store.schema import SCHEMA, VERSION
+from engine.store.seal import read_through, seal, unseal
 from engine.store.sqlite import Database, Statement
 
 _JOB_COLUMNS = JobRow.__struct_fields__
@@ -40,20 +43,29 @@ def _insert(table: str, columns: Sequence[str], *, or_replace: bool = False) -> 
 
 _INSERT_JOB = _insert("jobs", _JOB_COLUMNS)
 _MOVE_JOB = f"UPDATE jobs SET {', '.join(f'{name}=?' for name in _MOVED)} WHERE epoch=? AND seq=?"  # noqa: S608
+_RESEAL = "UPDATE jobs SET digest=?, keys_digest=?, body_bytes=?, key=? WHERE epoch=? AND seq=? AND state='planned'"
 _INSERT_RUN = _insert("runs", _RUN_COLUMNS, or_replace=True)
+_END_RUN = "UPDATE runs SET outcome=?, ended_ns=? WHERE run_id=?"
 _ADD_TO_RUN = "UPDATE runs SET read=read+?, filtered=filtered+?, dead=dead+? WHERE run_id=?"
 _INSERT_PART = _insert("parts", _PART_COLUMNS, or_replace=True)
 _LETTER_COLUMNS = (
     "run_id", "epoch", "seq", "bucket", "stage", "code", "reason", "input", "line", "start", "end", "key", "raw",
-    "remote_id", "trace_id", "created_ns",
+    "remote_id", "trace_id", "created_ns", "sent",
 )  # fmt: skip
 _INSERT_LETTER = _insert("dead_letters", _LETTER_COLUMNS)
 _PUT_MARK = _insert("marks", ("epoch", "input", "offset", "line", "fingerprint", "head"), or_replace=True)
 _KEEP = _insert("kept", ("epoch", "seq", "records"), or_replace=True)
+_PUT_META = _insert("meta", ("name", "value"), or_replace=True)
+_DROP_LETTERS = "UPDATE dead_letters SET state='dropped' WHERE epoch=? AND seq=? AND state IN ('open','edited')"
 _UNKEEP = "DELETE FROM kept WHERE epoch=? AND seq=?"
 _ATTEMPT = _insert(
-    "attempts", ("epoch", "seq", "attempt", "remote_id", "outcome", "error", "ended_ns"), or_replace=True
-)
+    "attempts",
+    (
+        "epoch", "seq", "attempt", "remote_id", "outcome", "error", "ended_ns", "key", "trace_id", "code",
+        "http_status",
+    ),
+    or_replace=True,
+)  # fmt: skip
 
 
 def job_values(job: JobRow) -> tuple[Any, ...]:
@@ -71,6 +83,16 @@ def job_from(row: Sequence[Any]) -> JobRow:
     return JobRow(**members)
 
 
+def _places(statements: Iterable[Statement]) -> Iterator[str]:
+    """The failpoints a transaction passes: `ledger:<state>` for each state some job enters; `ledger:ended` of a run."""
+    columns = {_INSERT_JOB: _JOB_COLUMNS.index("state"), _MOVE_JOB: _MOVED.index("state")}
+    for sql, rows in statements:
+        if sql in columns:
+            yield from (f"ledger:{row[columns[sql]]}" for row in rows)
+        elif sql == _END_RUN:
+            yield "ledger:ended"
+
+
 class Ledger:
     """Opened by one process at a time; see `StateLock`.
 
@@ -82,15 +104,20 @@ class Ledger:
 
         Raises:
             LedgerBusy: another process runs this pipeline.
-            LedgerBroken: the file is damaged, newer than this engine, or another pipeline's.
+            LedgerBroken: the file is damaged, newer than this engine, or another pipeline's. OutputError: it cannot be
+            written.
         """
         self.directory = directory
         self._lock = StateLock(directory / "lock")
         self._lock.acquire()
         try:
-            path = directory / "ledger.sqlite"
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = Database(path, SCHEMA)
+            self.path = path = directory / "ledger.sqlite"
+            is_whole = unseal(path)
+            self._db = Database(path, SCHEMA + NOTICES_SCHEMA, migrate=steps, places=_places)
+            if not is_whole:
+                read_through(self._db)
+            self.room = self._db.room
+            self.notices = Notices(self._db)
             self._check(pipeline)
         except BaseException:
             self._lock.release()
@@ -109,16 +136,12 @@ class Ledger:
                 f"{self._db.path} belongs to pipeline {meta.get('pipeline')!r}, not {pipeline!r}",
                 hint="give the pipeline another name, or use another state_dir",
             )
-        if meta.get("version") != str(VERSION):
-            self.close()
-            raise LedgerBroken(
-                f"{self._db.path} has version {meta.get('version')}, this engine writes {VERSION}",
-                hint="use the engine version that wrote it, or run with --fresh in another state_dir",
-            )
 
     def close(self) -> None:
-        """Finish queued writes, close, unlock."""
+        """Finish queued writes, close, seal, unlock."""
         self._db.close()
+        if not self._db.is_in_doubt:
+            seal(self._db.path)
         self._lock.release()
 
     # What is there ---------------------------------------------------------------------------
@@ -133,11 +156,25 @@ class Ledger:
         return self._db.write([(_insert("meta", ("name", "value"), or_replace=True), [("platform", platform)])])
 
     def last_run(self, *, epoch: int | None = None, is_done: bool = False) -> RunRow | None:
-        """The newest run; of one epoch, or only among those that are done, where asked."""
-        rows = self._db.rows(
-            f"SELECT {_RUN_NAMES} FROM runs WHERE epoch=coalesce(?, epoch) AND (outcome IS NOT NULL OR NOT ?)"  # noqa: S608
-            " ORDER BY started_ns DESC, epoch DESC LIMIT 1",
+        """The newest run of the input, or of one epoch, a replay's too; only among those that are done, where asked."""
+        return self._run(
+            "epoch=coalesce(?1, epoch) AND (outcome IS NOT NULL OR NOT ?2) AND (lands_in IS NULL OR epoch=?1)",
             (epoch, is_done),
+        )
+
+    def open_replay(self) -> RunRow | None:
+        """The newest replay of dead letters that is unfinished."""
+        return self._run("outcome IS NULL AND lands_in IS NOT NULL", ())
+
+    def next_replay_epoch(self) -> int:
+        """An epoch no replay has had."""
+        newest = int(self._db.rows("SELECT coalesce(max(epoch), 0) FROM runs")[0][0])
+        return max(REPLAYS_FROM, newest + 1)
+
+    def _run(self, condition: str, values: Sequence[Any]) -> RunRow | None:
+        rows = self._db.rows(
+            f"SELECT {_RUN_NAMES} FROM runs WHERE {condition} ORDER BY started_ns DESC, epoch DESC LIMIT 1",  # noqa: S608
+            values,
         )
         return RunRow(**dict(zip(_RUN_COLUMNS, rows[0], strict=True))) if rows else None
 
@@ -149,6 +186,21 @@ class Ledger:
             (epoch,),
         )
         return [job_from(row) for row in rows]
+
+    def ended_jobs(self, run_id: str) -> dict[str, int]:
+        """How many jobs of a run are committed, and how many dead."""
+        sql = "SELECT state, count(*) FROM jobs WHERE run_id=? AND state IN ('committed','dead') GROUP BY state"
+        return {str(state): int(count) for state, count in self._db.rows(sql, (run_id,))}
+
+    def submitted_jobs(self) -> list[JobRow]:
+        """Jobs of every epoch that are at the platform."""
+        rows = self._db.rows(f"SELECT {_JOB_NAMES} FROM jobs WHERE state='submitted' ORDER BY epoch, seq")  # noqa: S608
+        return [job_from(row) for row in rows]
+
+    def job(self, epoch: int, seq: int) -> JobRow | None:
+        """One job by its name for ever."""
+        rows = self._db.rows(f"SELECT {_JOB_NAMES} FROM jobs WHERE epoch=? AND seq=?", (epoch, seq))  # noqa: S608
+        return next((job_from(row) for row in rows), None)
 
     def last_seq(self, epoch: int) -> int:
         """The highest sequence number planned in this epoch; 0 when none."""
@@ -175,6 +227,11 @@ class Ledger:
             " UNION SELECT remote_id FROM attempts WHERE remote_id IN (SELECT value FROM json_each(?1))"
         )
         return {row[0] for row in self._db.rows(sql, (asked,))}
+
+    def aborted_attempts(self, job: JobRow) -> set[int]:
+        """Numbers of the attempts of a job that we ourselves cancelled, or asked to be."""
+        sql = "SELECT attempt FROM attempts WHERE epoch=? AND seq=? AND outcome IN ('aborting','aborted')"
+        return {int(row[0]) for row in self._db.rows(sql, (job.epoch, job.seq))}
 
     def kept(self, job: JobRow) -> bytes | None:
         """The records of a job whose source cannot be read again."""
@@ -204,11 +261,26 @@ class Ledger:
 
     def end_run(self, run_id: str, *, outcome: str, now_ns: int) -> asyncio.Future[None]:
         """A run is over."""
-        return self._db.write([("UPDATE runs SET outcome=?, ended_ns=? WHERE run_id=?", [(outcome, now_ns, run_id)])])
+        return self._db.write([(_END_RUN, [(outcome, now_ns, run_id)])])
 
     def stop_run(self, run_id: str, *, now_ns: int) -> asyncio.Future[None]:
         """A run was asked to stop and did so in order."""
         return self._db.write([("UPDATE runs SET stopped_ns=? WHERE run_id=?", [(now_ns, run_id)])])
+
+    def note_file(self, path: str) -> asyncio.Future[None]:
+        """Remember where the pipeline's file is, for verbs that are given its name."""
+        return self._db.write([(_PUT_META, [("file", path)])])
+
+    def take_back(self, job: JobRow, kept: bytes | None) -> asyncio.Future[None]:
+        """A job is open again, and so is its run; its dead letters are dropped, for its rows may yet arrive."""
+        statements: list[Statement] = [
+            self._moves([job]),
+            (_DROP_LETTERS, [(job.epoch, job.seq)]),
+            ("UPDATE runs SET outcome=NULL, ended_ns=NULL WHERE run_id=?", [(job.run_id,)]),
+        ]
+        if kept is not None:
+            statements.append((_KEEP, [(job.epoch, job.seq, kept)]))
+        return self._db.write(statements)
 
     def forget_run(self, run_id: str) -> asyncio.Future[None]:
         """Take back a run that found nothing to do."""
@@ -235,16 +307,41 @@ class Ledger:
         )
         totals = [(entry.read, entry.filtered, entry.dead, run_id) for entry in planned]
         statements.append((_ADD_TO_RUN, totals))
+        if epoch >= REPLAYS_FROM:
+            statements += [replays.ended(run_id, entry.slices) for entry in planned if entry.job is None]
         return self._db.write(statements + self._letters(letters))
 
     def move(self, jobs: Sequence[JobRow]) -> asyncio.Future[None]:
         """Write jobs as they stand now."""
         return self._db.write([self._moves(jobs)])
 
-    def close_attempt(self, job: JobRow, *, outcome: str, now_ns: int) -> asyncio.Future[None]:
-        """Remember an attempt that is over, before its job starts another one; call with the job as it was."""
-        row = (job.epoch, job.seq, job.attempt, job.remote_id, outcome, job.error, now_ns)
+    def reseal(self, jobs: Sequence[JobRow]) -> asyncio.Future[None]:
+        """Write what unsent jobs are made of, after it has changed."""
+        rows = [(job.digest, job.keys_digest, job.body_bytes, job.key, job.epoch, job.seq) for job in jobs]
+        return self._db.write([(_RESEAL, rows)])
+
+    def close_attempt(
+        self, job: JobRow, *, outcome: str, now_ns: int, code: str | None = None, http_status: int | None = None
+    ) -> asyncio.Future[None]:
+        """Remember an attempt that is over, before its job starts another one; call with the job as it was.
+
+        `code` says why in a word; `http_status` is that of an answer that refused the request.
+        """
+        row = (
+            job.epoch, job.seq, job.attempt, job.remote_id, outcome, job.error, now_ns, job.key, job.trace_id, code,
+            http_status,
+        )  # fmt: skip
         return self._db.write([(_ATTEMPT, [row])])
+
+    def take_letters(self, run: RunRow, letter_ids: Sequence[int], *, now_ns: int) -> asyncio.Future[None]:
+        """Begin a replay: its run, and the letters it takes, at once."""
+        row = tuple(getattr(run, name) for name in _RUN_COLUMNS)
+        return self._db.write([(_INSERT_RUN, [row]), replays.take(run.run_id, letter_ids, now_ns=now_ns)])
+
+    def abandon_replay(self, run_id: str, *, outcome: str, now_ns: int) -> asyncio.Future[None]:
+        """End a replay as it is; letters that have not ended are to be had again."""
+        end: Statement = ("UPDATE runs SET outcome=?, ended_ns=? WHERE run_id=?", [(outcome, now_ns, run_id)])
+        return self._db.write([replays.give_back(run_id), end])
 
     def end_jobs(
         self, jobs: Sequence[JobRow], *, part: PartRow | None, letters: Sequence[tuple[Any, ...]]
@@ -253,7 +350,7 @@ class Ledger:
         statements = [self._moves(jobs), (_UNKEEP, [(job.epoch, job.seq) for job in jobs])]
         if part is not None:
             statements.append((_INSERT_PART, [tuple(getattr(part, name) for name in _PART_COLUMNS)]))
-        return self._db.write(statements + self._letters(letters))
+        return self._db.write(statements + self._letters(letters) + replays.ended_jobs(jobs))
 
     def forget_parts(self, epoch: int) -> asyncio.Future[None]:
         """Drop parts of every epoch but this one, once their files are to go."""
@@ -263,12 +360,16 @@ class Ledger:
         return (_MOVE_JOB, [(*(getattr(job, name) for name in _MOVED), job.epoch, job.seq) for job in jobs])
 
     def _letters(self, letters: Sequence[tuple[Any, ...]]) -> list[Statement]:
-        return [(_INSERT_LETTER, letters)] if letters else []
+        if not letters:
+            return []
+        inserted: list[Statement] = [(_INSERT_LETTER, letters)]
+        run_id, epoch = letters[0][:2]
+        return [*inserted, replays.came_from(run_id)] if epoch >= REPLAYS_FROM else inserted
 
 
 def letter_values(letter: DeadLetter, *, run_id: str, epoch: int, now_ns: int) -> tuple[Any, ...]:
     """A dead letter as the values of its table row."""
     return (
         run_id, epoch, letter.seq, letter.bucket, letter.stage, letter.code, letter.reason, letter.input, letter.line,
-        letter.start, letter.end, letter.key, letter.raw, letter.remote_id, letter.trace_id, now_ns,
+        letter.start, letter.end, letter.key, letter.raw, letter.remote_id, letter.trace_id, now_ns, letter.sent,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -54,8 +55,10 @@ class StateLock:
             os.close(fd)
             raise LedgerBusy(_describe(self._path, said), hint="wait for it to end, or stop that process") from None
         holder = Holder(os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, encode(holder), 0)
+        with contextlib.suppress(OSError):
+            # A disk that is full takes no name; the lock holds without.
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, encode(holder), 0)
         self._fd = fd
 
     def release(self) -> None:

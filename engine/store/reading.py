@@ -9,6 +9,7 @@ import msgspec
 
 from engine.errors import NothingSuch
 from engine.store.ledger import job_from
+from engine.store.migrate import steps
 from engine.store.rows import JobRow
 from engine.store.sqlite import connect
 
@@ -31,6 +32,7 @@ class RunLine(msgspec.Struct, frozen=True, kw_only=True):
     open: int
     jobs: int
     parts: int
+    lands_in: int | None = None
 
 
 class Glance:
@@ -47,6 +49,7 @@ class Glance:
             raise NothingSuch(
                 f"there is no ledger in {directory}", hint="run the pipeline first, or check `state_dir` in config.toml"
             )
+        self.path = path
         self.pipeline = directory.name
         self._db = connect(path, read_only=True)
 
@@ -55,6 +58,12 @@ class Glance:
 
     def __exit__(self, *_: object) -> None:
         self._db.close()
+
+    @property
+    def file(self) -> str | None:
+        """Where the pipeline's file was when it last ran."""
+        row = self._db.execute("SELECT value FROM meta WHERE name='file'").fetchone()
+        return None if row is None else str(row[0])
 
     def runs(self, *, limit: int, run_id: str | None = None) -> list[RunLine]:
         """Runs, newest first; `run_id` may be a unique beginning of one."""
@@ -95,12 +104,26 @@ class Glance:
 
     def attempts(self, job: JobRow) -> list[dict[str, Any]]:
         """Earlier attempts of a job, oldest first."""
-        names = ("attempt", "remote_id", "outcome", "error", "ended_ns")
+        names = ("attempt", "remote_id", "outcome", "error", "ended_ns", "key", "trace_id", "code", "http_status")
         rows = self._db.execute(
             f"SELECT {', '.join(names)} FROM attempts WHERE epoch=? AND seq=? ORDER BY attempt",  # noqa: S608
             (job.epoch, job.seq),
         )
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def job(self, epoch: int, seq: int) -> JobRow | None:
+        """One job by its name for ever."""
+        columns = ", ".join(JobRow.__struct_fields__)
+        rows = self._db.execute(f"SELECT {columns} FROM jobs WHERE epoch=? AND seq=?", (epoch, seq))  # noqa: S608
+        return next((job_from(row) for row in rows), None)
+
+    def holds(self, *, remote_id: str, trace_id: str | None) -> bool:
+        """Whether a remote job is ours: by its id, or by the trace of a create whose answer never came."""
+        sql = (
+            "SELECT 1 FROM jobs WHERE remote_id=?1 OR trace_id=?2"
+            " UNION SELECT 1 FROM attempts WHERE remote_id=?1 OR trace_id=?2"
+        )
+        return self._db.execute(sql, (remote_id, trace_id)).fetchone() is not None
 
     def letters(self, *, run_id: str, limit: int) -> list[dict[str, Any]]:
         """Dead letters of a run without their bytes, oldest first."""
@@ -129,7 +152,17 @@ class Glance:
             open=row["read"] - row["a"] - row["x"] - dead - row["filtered"],
             jobs=row["n"],
             parts=row["parts"],
+            lands_in=row["lands_in"],
         )
+
+
+def is_old(path: Path) -> bool:
+    """Whether a ledger file was written by an older engine, whose tables lack columns."""
+    db = connect(path, read_only=True)
+    try:
+        return bool(steps(db.execute))
+    finally:
+        db.close()
 
 
 def pipelines_in(state_dir: Path) -> list[str]:

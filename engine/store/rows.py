@@ -6,6 +6,9 @@ import msgspec
 
 from engine.record import Mark, Slice
 
+# Epochs of replays are numbered from here on, so that no epoch of an input ever has the same keys.
+REPLAYS_FROM = 1_000_000
+
 
 class JobRow(msgspec.Struct, gc=False, kw_only=True):
     """One job of ours, from plan to end. Mutable: the lanes move it on and hand it to the ledger.
@@ -45,7 +48,8 @@ class JobRow(msgspec.Struct, gc=False, kw_only=True):
 class RunRow(msgspec.Struct, gc=False, kw_only=True):
     """One run: it may span several processes, if some were killed. `outcome` is None until it is done.
 
-    `read`, `filtered` and `dead` count what planning saw; what became of the rows sent is in the jobs.
+    `read`, `filtered` and `dead` count what planning saw; what became of the rows sent is in the jobs. A replay has an
+    epoch of its own, for its keys and positions, and `lands_in` is the epoch whose output its rows become part of.
     """
 
     run_id: str
@@ -62,6 +66,17 @@ class RunRow(msgspec.Struct, gc=False, kw_only=True):
     ended_ns: int | None = None
     outcome: str | None = None
     settings_digest: str = ""
+    lands_in: int | None = None
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether its rows are dead letters that are sent again."""
+        return self.lands_in is not None
+
+    @property
+    def output_epoch(self) -> int:
+        """The epoch whose parts its rows land in."""
+        return self.epoch if self.lands_in is None else self.lands_in
 
 
 class PartRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -81,7 +96,7 @@ class Planned(msgspec.Struct, gc=False, kw_only=True):
     """What one stretch of reading brought: at most one job, and what never became part of one.
 
     Written in one transaction, so that the position, the books and the job can never disagree. `kept` holds the
-    records themselves when the source cannot read them again.
+    records themselves when the source cannot read them again; `slices` is all that was read here.
     """
 
     job: JobRow | None
@@ -90,6 +105,7 @@ class Planned(msgspec.Struct, gc=False, kw_only=True):
     filtered: int
     dead: int
     kept: bytes | None = None
+    slices: tuple[Slice, ...] = ()
 
 
 class Book(msgspec.Struct, gc=False, kw_only=True):

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
+
+# From each version, what makes a file of it one of the next. `SCHEMA` runs afterwards, so new tables and indexes need
+# no line here.
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE runs ADD COLUMN lands_in INTEGER",
+        "ALTER TABLE attempts ADD COLUMN key TEXT",
+        "ALTER TABLE attempts ADD COLUMN trace_id TEXT",
+        "ALTER TABLE attempts ADD COLUMN code TEXT",
+        "ALTER TABLE attempts ADD COLUMN http_status INTEGER",
+        "ALTER TABLE dead_letters ADD COLUMN sent BLOB",
+        "ALTER TABLE dead_letters ADD COLUMN state TEXT NOT NULL DEFAULT 'open'",
+        "ALTER TABLE dead_letters ADD COLUMN edited BLOB",
+        "ALTER TABLE dead_letters ADD COLUMN changed_ns INTEGER",
+        "ALTER TABLE dead_letters ADD COLUMN replay_of INTEGER",
+        "ALTER TABLE dead_letters ADD COLUMN replay_run TEXT",
+    ),
+}
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
@@ -12,7 +30,7 @@ CREATE TABLE IF NOT EXISTS runs (
   trace_id TEXT NOT NULL, span_id TEXT NOT NULL,
   read INTEGER NOT NULL, filtered INTEGER NOT NULL, dead INTEGER NOT NULL,
   invocations INTEGER NOT NULL, alive_ns INTEGER, stopped_ns INTEGER, ended_ns INTEGER, outcome TEXT,
-  settings_digest TEXT NOT NULL
+  settings_digest TEXT NOT NULL, lands_in INTEGER
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS marks (
@@ -37,6 +55,7 @@ CREATE INDEX IF NOT EXISTS jobs_by_remote ON jobs (remote_id) WHERE remote_id IS
 CREATE TABLE IF NOT EXISTS attempts (
   epoch INTEGER NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL,
   remote_id TEXT, outcome TEXT NOT NULL, error TEXT, ended_ns INTEGER NOT NULL,
+  key TEXT, trace_id TEXT, code TEXT, http_status INTEGER,
   PRIMARY KEY (epoch, seq, attempt)
 ) WITHOUT ROWID, STRICT;
 
@@ -54,7 +73,11 @@ CREATE TABLE IF NOT EXISTS dead_letters (
   id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER,
   bucket TEXT NOT NULL, stage TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL,
   input TEXT NOT NULL, line INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
-  key TEXT NOT NULL, raw BLOB NOT NULL, remote_id TEXT, trace_id TEXT, created_ns INTEGER NOT NULL
+  key TEXT NOT NULL, raw BLOB NOT NULL, remote_id TEXT, trace_id TEXT, created_ns INTEGER NOT NULL,
+  sent BLOB, state TEXT NOT NULL DEFAULT 'open', edited BLOB, changed_ns INTEGER,
+  replay_of INTEGER, replay_run TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS dead_letters_by_run ON dead_letters (run_id);
+CREATE INDEX IF NOT EXISTS dead_letters_by_key ON dead_letters (key);
+CREATE INDEX IF NOT EXISTS dead_letters_by_replay ON dead_letters (replay_run, id) WHERE replay_run IS NOT NULL;
 """

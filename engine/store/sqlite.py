@@ -7,17 +7,24 @@ future that resolves once the group holding the write is on disk. No table is na
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.errors import LedgerBroken, OutputError
+from engine import failpoints
+from engine.errors import ConfigError, EngineError, LedgerBroken, OutputError
+from engine.store.room import Room
 
 Statement = tuple[str, Sequence[Sequence[Any]]]
 _Ticket = tuple[list[Statement], "asyncio.Future[None]", asyncio.AbstractEventLoop]
+# What the statements of a transaction change, as names of failpoints; asked only while one is set.
+Places = Callable[[Iterable[Statement]], Iterable[str]]
+# Asks the file what it is, and answers the statements that make it what it should be.
+Migrate = Callable[[Callable[[str], Iterable[tuple[Any, ...]]]], Sequence[str]]
 _GROUP_MAX = 4096
 
 
@@ -42,6 +49,34 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return db
 
 
+_FUNCTIONS_REFUSED = frozenset(("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"))
+
+
+def ask_confined(path: Path, table: str, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Run a question that holds SQL of a user's: it can read the columns of one table, and do nothing else.
+
+    Raises:
+        ConfigError: the database refuses it, in the database's words.
+    """
+
+    def judge(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        is_fine = (
+            action == sqlite3.SQLITE_SELECT
+            or (action == sqlite3.SQLITE_READ and first == table)
+            or (action == sqlite3.SQLITE_FUNCTION and second not in _FUNCTIONS_REFUSED)
+        )
+        return sqlite3.SQLITE_OK if is_fine else sqlite3.SQLITE_DENY
+
+    db = connect(path, read_only=True)
+    try:
+        db.set_authorizer(judge)
+        return db.execute(sql, values).fetchall()
+    except (sqlite3.Error, sqlite3.Warning) as exc:
+        raise ConfigError(f"the condition cannot be used: {exc}") from exc
+    finally:
+        db.close()
+
+
 def _translate(exc: sqlite3.Error, path: Path) -> LedgerBroken | OutputError:
     text = str(exc)
     if "full" in text or "readonly" in text or "unable to open" in text or "I/O" in text:
@@ -50,26 +85,60 @@ def _translate(exc: sqlite3.Error, path: Path) -> LedgerBroken | OutputError:
         )
     return LedgerBroken(
         f"{path}: {text}",
-        hint="move the file away and run again: keys come from the input, so no job is created twice within 24 h",
+        hint=f"move {path.name}* away, or restore a copy, and run again: keys come from the input, "
+        "so no job is created twice within 24 h",
+    )
+
+
+def is_in_doubt(error: sqlite3.Error) -> bool:
+    """Whether the system failed to say if a commit is durable: the pages may be gone, and a second fsync would lie."""
+    return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
+
+
+def _unconfirmed(path: Path) -> OutputError:
+    return OutputError(
+        f"{path}: the disk failed while a commit was made durable, so it is not known whether it holds",
+        hint="check the disk, then run again: the next run goes by what the file really says",
     )
 
 
 class Database:
-    """One SQLite file with a writer thread of its own."""
+    """One SQLite file with a writer thread of its own.
 
-    def __init__(self, path: Path, schema: str) -> None:
-        """Open or create; `schema` must be safe to run again."""
+    A group that a full disk refuses is made again until there is room, as `room` says; later ones wait behind it.
+    After a commit that could not be made durable nothing is written any more: the next process reads what is there.
+    """
+
+    def __init__(
+        self, path: Path, schema: str, *, migrate: Migrate | None = None, places: Places | None = None
+    ) -> None:
+        """Open or create; `schema` must be safe to run again. `migrate` says what an older file needs before that."""
         self.path = path
+        self._places = places if failpoints.IS_ON else None
         self._db = connect(path)
+        self._reader: sqlite3.Connection | None = None
         try:
+            if migrate is not None:
+                self._change(migrate(self._db.execute))
             self._db.executescript(schema)
         except sqlite3.DatabaseError as exc:
+            self._db.close()
             raise _translate(exc, path) from exc
+        except LedgerBroken as exc:
+            self._db.close()
+            raise LedgerBroken(f"{path}: {exc.message}", hint=exc.hint) from exc
+        self.room = Room()
+        self._doubt: OutputError | None = None
         self._tickets: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_groups, name="ledger-writer", daemon=True)
         self._thread.start()
         self.groups = 0
         self.writes = 0
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a commit could not be made durable; nothing is written since."""
+        return self._doubt is not None
 
     def write(self, statements: list[Statement]) -> asyncio.Future[None]:
         """Queue statements, all or nothing; the future resolves when they are durable.
@@ -103,11 +172,38 @@ class Database:
         except sqlite3.Error as exc:
             raise _translate(exc, self.path) from exc
 
+    def first(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """Read the first row on a connection that stays open: for what is asked a thousand times a second."""
+        try:
+            if self._reader is None:
+                self._reader = connect(self.path, read_only=True)
+            row: tuple[Any, ...] | None = self._reader.execute(sql, values).fetchone()
+        except sqlite3.Error as exc:
+            raise _translate(exc, self.path) from exc
+        return row
+
+    def _change(self, statements: Sequence[str]) -> None:
+        """Change the tables, all or nothing: a file is of one version or of the next."""
+        if not statements:
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for sql in statements:
+                self._db.execute(sql)
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._roll_back()
+            raise
+
     def close(self) -> None:
-        """Finish what is queued, then close; safe to call twice."""
+        """Finish what is queued, then close; safe to call twice. Waits for no room."""
+        self.room.give_up()
         if self._thread.is_alive():
             self._tickets.put(None)
             self._thread.join()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         self._db.close()
 
     def _write_groups(self) -> None:
@@ -128,16 +224,12 @@ class Database:
                 return
 
     def _commit(self, group: list[_Ticket]) -> None:
-        failure: Exception | None = None
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            for statements, _, _ in group:
-                for sql, rows in statements:
-                    self._db.executemany(sql, rows)
-            self._db.execute("COMMIT")
-        except sqlite3.Error as exc:
-            self._roll_back()
-            failure = _translate(exc, self.path)
+        failure: EngineError | None = self._doubt
+        if failure is None:
+            try:
+                self.room.patiently(str(self.path), lambda: self._write_group(group))
+            except EngineError as exc:
+                failure = exc
         self.groups += 1
         self.writes += len(group)
         loop = group[0][2]
@@ -146,6 +238,34 @@ class Database:
         except RuntimeError:
             # The loop is gone: the process is ending, and nobody waits any more.
             return
+
+    def _write_group(self, group: list[_Ticket]) -> None:
+        """One transaction of the whole group; after an error none of it stands."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for statements, _, _ in group:
+                for sql, rows in statements:
+                    self._db.executemany(sql, rows)
+            self._commit_group(group)
+        except sqlite3.Error as exc:
+            with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
+            if is_in_doubt(exc):
+                # The kernel may have dropped the pages it could not write, and a second fsync would say all is well.
+                self._doubt = _unconfirmed(self.path)
+                raise self._doubt from None
+            raise _translate(exc, self.path) from exc
+
+    def _commit_group(self, group: list[_Ticket]) -> None:
+        if self._places is None:
+            self._db.execute("COMMIT")
+            return
+        places = sorted(set(self._places(statement for statements, _, _ in group for statement in statements)))
+        for place in places:
+            failpoints.reach(place, failpoints.BEFORE)
+        self._db.execute("COMMIT")
+        for place in places:
+            failpoints.reach(place, failpoints.AFTER)
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from engine.errors import ConfigError
 
@@ -95,6 +96,20 @@ class _Connection(web.RequestHandler):
         if not self.is_busy and self.head_since is None:
             self.head_since = self._loop.time()
         super().data_received(data)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Bytes that are no HTTP get a status and the end; neither the answer nor a log repeats what was sent."""
+        if not isinstance(exc, HttpProcessingError) or request.writer.output_size:
+            return super().handle_error(request, status, exc, message)
+        answer = web.Response(status=status)
+        answer.force_close()
+        return answer
 
 
 class _Full(asyncio.Protocol):
@@ -327,6 +342,8 @@ async def _answer_cut(request: web.BaseRequest, outgoing: Outgoing, cut_after: i
         left -= min(left, len(piece))
         if not left:
             break
+    if left:
+        return answer  # It was shorter than that: there is nothing to cut.
     transport = request.transport
     for _ in range(1000):
         if transport is None or not transport.get_write_buffer_size():

@@ -8,6 +8,7 @@ tells nobody; that is for the transports around it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
@@ -286,8 +287,7 @@ def _translate(exc: Exception, request: Request) -> EngineError:
         case aiohttp.ClientConnectorDNSError():
             return ConnectFailed(f"{name}: the host's name could not be resolved", reason="dns")
         case aiohttp.ClientConnectorError():
-            said = exc.os_error.strerror or type(exc.os_error).__name__
-            return ConnectFailed(f"{name}: no connection: {said}", reason="connect")
+            return _not_connected(name, exc.os_error)
         case aiohttp.ConnectionTimeoutError():
             return ConnectFailed(f"{name}: no connection in time", reason="timeout")
         case aiohttp.ClientHttpProxyError():
@@ -305,6 +305,13 @@ def _translate(exc: Exception, request: Request) -> EngineError:
         case ValueError():
             return ConnectFailed(f"{name}: a header or the URL cannot be written as HTTP", reason="request")
     return BrokenAnswer(f"{name}: the connection failed under the request ({type(exc).__name__})")
+
+
+def _not_connected(name: str, exc: OSError) -> ConnectFailed:
+    if exc.errno in (errno.EMFILE, errno.ENFILE):
+        hint = "raise `ulimit -n`, or lower platform.limits.concurrency"
+        return ConnectFailed(f"{name}: no connection: too many open files", hint=hint, reason="files")
+    return ConnectFailed(f"{name}: no connection: {exc.strerror or type(exc).__name__}", reason="connect")
 
 
 def _name(request: Request) -> str:

@@ -27,6 +27,7 @@ RETRY_EVERY_S = 30.0
 STALE_MAX_S = 86_400.0
 UNKNOWN_MAX = 128
 UNKNOWN_FOR_S = 300.0
+TIMEOUT_S = 10.0
 _SET_BYTES_MAX = 64 * 1024
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,15})\"?", re.IGNORECASE)
 
@@ -156,7 +157,7 @@ class Keyring:
         if self._etag and self._keys is not None:
             headers["If-None-Match"] = self._etag
         request = Request(
-            "GET", self._url, headers, route="keys.well_known", template=urlsplit(self._url).path, timeout_s=10.0
+            "GET", self._url, headers, route="keys.well_known", template=urlsplit(self._url).path, timeout_s=TIMEOUT_S
         )
         async with self._transport.stream(request) as answer:
             if answer.status == 304 and self._keys is not None:

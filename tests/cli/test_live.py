@@ -29,7 +29,9 @@ from engine.events import (
 
 pytestmark = pytest.mark.anyio
 
-STARTED = RunStarted("r1", "people", "emulator, http://127.0.0.1:1", "t1", {"submitted": 2, "committed": 5, "dead": 0})
+STARTED = RunStarted(
+    "r1", "people", "emulator, http://127.0.0.1:1", "t1", {"submitted": 2, "committed": 5, "dead": 0}, idle_s=191.0
+)
 
 
 def _span(state: str, accepted: int, rejected: int, dead: int) -> SpanEnded:
@@ -119,7 +121,8 @@ def test_the_opening_says_where_and_what_was_left() -> None:
     assert opening(STARTED) == [
         "people  ·  run r1  ·  trace t1",
         "  platform  emulator, http://127.0.0.1:1",
-        "  resume    2 re-attached · 5 committed, skipped",
+        "resuming run r1 (killed about 00:03:11 ago, no clean shutdown)",
+        "   5 committed, skipped · 2 re-attached",
     ]
 
 

@@ -40,7 +40,7 @@ def test_the_report_is_for_humans_on_stdout(spawn) -> None:
     assert "5 rows in = 5 accepted + 0 rejected + 0 dead-lettered + 0 filtered      balanced" in out
     assert "1 job " in out
     assert "_manifest.json (1 part)" in out
-    assert "engine runs show people" in out
+    assert "engine runs show " in out
 
 
 def test_one_signal_stops_cleanly(spawn, folder) -> None:

@@ -29,7 +29,7 @@ def test_a_done_run_reads_as_one_account() -> None:
         "  2 041 jobs (1 create repeated, same job returned)   10 818 requests   3.3 polls/job   peak 187 MiB",
         "  1 file discarded",
         "  out/_manifest.json (412 parts)",
-        "  next  engine runs show people   engine jobs ls people",
+        "  next  engine dlq ls people   engine runs show r1   engine jobs ls people",
     ]
 
 

@@ -82,6 +82,15 @@ def test_a_window_that_is_no_json_is_a_broken_answer() -> None:
         Interpreter(_reading(), rows_max=9).window(b'[{"id":"a","status":"ok"},{]')
 
 
+@pytest.mark.parametrize("member", ["more", "id"])
+def test_a_wrong_byte_is_a_broken_answer_wherever_it_stands(member: str) -> None:
+    """A byte that is no UTF-8 never lands in a sink, not even in a member that is passed on unread."""
+    text = b'[{"id":"a","status":"ok","more":{"at":"b"}}]'
+    wrong = text.replace(b'"b"' if member == "more" else b'"a"', b'"\xe2"')
+    with pytest.raises(BrokenAnswer, match="not UTF-8"):
+        Interpreter(_reading(), rows_max=9).window(wrong)
+
+
 @pytest.mark.parametrize(
     ("summary", "said"),
     [

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.polling import SPREADS, fixed, ours
 from engine.jobs.durations import Durations
+from engine.jobs.reliance import Reliance
 from engine.jobs.schedule import Schedule
 from engine.pipeline.spec import PollSpec
 
@@ -150,3 +151,60 @@ def test_what_is_longer_than_everything_seen_is_still_expected_to_end() -> None:
     assert chances == sorted(chances)
     assert chances[0] == 0.0
     assert chances[-1] > 0.9
+
+
+def _relaxed(count: int = 3) -> Schedule:
+    schedule = Schedule(PollSpec(first=2.0, max=30.0))
+    schedule.is_relaxed = True
+    for number in range(count):
+        schedule.add(f"j{number}", 0.0)
+    return schedule
+
+
+def test_while_callbacks_arrive_nothing_is_asked_until_one_must_have_been_lost() -> None:
+    """Jobs are put off beyond what nearly all take, or by the longest pause while nothing is known."""
+    schedule = _relaxed()
+    assert not schedule.look(29.0).chances
+    assert set(schedule.look(30.0).chances) == {"j0", "j1", "j2"}
+    for _ in range(20):
+        schedule.learned.add(4.0)
+    assert schedule.relaxed_s() == 8.0
+
+
+def test_a_callback_makes_its_job_due_and_no_other() -> None:
+    """A hint is asked about at once; a job that then goes on is polled as if there were no callbacks."""
+    schedule = _relaxed()
+    schedule.hint("j1")
+    look = schedule.look(1.0)
+    assert (look.singles, look.pages) == (["j1"], False)
+    schedule.still_going("j1", 1.0)
+    assert not schedule.look(1.01).singles
+
+
+def test_a_callback_during_a_question_is_not_lost() -> None:
+    """An answer that may be older than the hint does not take it back."""
+    schedule = _relaxed(1)
+    schedule.look(30.0)
+    schedule.hint("j0")
+    schedule.still_going("j0", 30.1)
+    assert schedule.look(30.2).singles == ["j0"]
+
+
+def test_late_answers_teach_nothing_while_callbacks_arrive() -> None:
+    """What was asked late by design says nothing of how long jobs take; what a callback told does."""
+    schedule = _relaxed(2)
+    schedule.ended("j0", 500.0)
+    assert schedule.learned.quantile(0.5) is None
+    schedule.hint("j1")
+    schedule.ended("j1", 3.0)
+    assert schedule.learned.quantile(0.5) == 3.0
+
+
+def test_silence_is_noticed_once_and_ends_with_the_next_callback() -> None:
+    """After the patience polling relies on nothing; one callback is enough to rely again."""
+    reliance = Reliance(patience_s=120.0, heard_at=0.0)
+    assert [reliance.lose(now) for now in (0.0, 119.9, 120.0, 500.0)] == [False, False, True, False]
+    assert not reliance.is_good
+    reliance.hear(500.0)
+    assert reliance.is_good
+    assert (reliance.lose(619.0), reliance.lose(620.0)) == (False, True)

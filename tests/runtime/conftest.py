@@ -19,8 +19,10 @@ from engine.emulator.state import Options
 from engine.pipeline.parse import load_pipeline
 from engine.ports import Observer
 from engine.runtime.drain import StopFlag
+from engine.runtime.replay import Replay
 from engine.runtime.report import Report
 from engine.settings import EmulatorSettings, Platform, Settings
+from engine.store.letters import TO_BE_HAD, Letters, Selection
 from tests.runtime.process import rows_in
 
 _PIPELINE = """
@@ -95,6 +97,8 @@ class Rig:
         limit: int | None = None,
         stop: StopFlag | None = None,
         observer: Observer | None = None,
+        replay: Replay | None = None,
+        is_aborting: bool = False,
     ) -> Report:
         """Run the pipeline once."""
         if self._emulator is None:
@@ -106,8 +110,21 @@ class Rig:
             state_dir=str(self.directory / "state"),
             platform=Platform(emulator=EmulatorSettings(url=self.emulator.base_url), **self.settings),
         )
-        order = RunOrder(spec=spec, spec_path=str(path), fresh=fresh, limit=limit)
+        order = RunOrder(
+            spec=spec, spec_path=str(path), fresh=fresh, limit=limit, replay=replay, is_aborting=is_aborting
+        )
         return await run_pipeline(order, settings, observer=observer, stop=stop or StopFlag())
+
+    @property
+    def letters(self) -> Letters:
+        """The dead letters of the pipeline."""
+        return Letters(self.directory / "state" / "rig")
+
+    async def replay(self, *, is_anew: bool = False, **more: Any) -> Report:
+        """Send every letter that is to be had again, or go on with an unfinished replay."""
+        states = (*TO_BE_HAD, "replaying") if is_anew else TO_BE_HAD
+        letters = self.letters.ids(Selection(states=states, epochs=tuple(self.letters.current_epochs())))
+        return await self.run(replay=Replay(letters=letters, is_anew=is_anew), **more)
 
     def rows(self) -> list[dict[str, Any]]:
         """Every row in the output directory."""

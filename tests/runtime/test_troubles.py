@@ -141,10 +141,22 @@ async def test_a_stop_leaves_the_remote_jobs_and_the_next_run_fetches_them(rig: 
     assert rig.creates() == 10
 
 
+async def test_a_stop_does_not_wait_for_a_result_that_keeps_breaking(rig: Rig) -> None:
+    """Stopped while every download breaks: the run ends soon, and the next one fetches what is there."""
+    await rig.emulate({"at": "result.body", "reset": True, "count": 14})
+    rig.write(10)
+    stop = StopFlag()
+    first = await rig.run(stop=stop, observer=_StopAt(stop, JobSettled, 1))
+    assert (first.outcome, first.open) == ("interrupted", 10)
+    assert first.seconds < 20
+    again = await rig.run()
+    assert (again.outcome, again.accepted) == ("done", 10)
+
+
 async def test_a_stop_between_parts_commits_what_was_fetched(rig: Rig) -> None:
     """Stopped at the first committed part: later parts are added, none is written twice."""
     rig.replace('path   = "', 'rotate = { rows = 20 }\npath   = "')
-    await rig.emulate({"at": "job.duration", "after": 10, "seconds": 1.5}, latency_s=0.2)
+    await rig.emulate(latency_s=0.3, workers=2)
     rig.write(200)
     stop = StopFlag()
     first = await rig.run(stop=stop, observer=_StopAt(stop, PartCommitted, 1))

@@ -4,8 +4,8 @@ import engine
 
 SURFACE = """
     ROUTES Access Batch Client ConfigError Conflict DeadLetter Emulator EngineError Missing Observer PartialFailure
-    PipelineSpec PlanError PlatformError RecordError Refused Rejected Report Route RunFailed RunOrder Secret Settings
-    Sink Source StateError StopFlag Throttled Trace Transform TransportError TrustError Unavailable Unbalanced
+    PipelineSpec PlanError PlatformError Receiver RecordError Refused Rejected Report Route RunFailed RunOrder Secret
+    Settings Sink Source StateError StopFlag Throttled Trace Transform TransportError TrustError Unavailable Unbalanced
     call_route load_pipeline load_settings open_platform run_pipeline
 """.split()
 

@@ -36,7 +36,7 @@ def test_a_logfmt_line() -> None:
 
     assert line == (
         "ts=2023-11-14T22:13:20.123Z level=info event=run_started run_id=r1 pipeline=profiles "
-        f"platform=emulator trace_id={'a' * 32} resumed.submitted=3"
+        f"platform=emulator trace_id={'a' * 32} resumed.submitted=3 was_stopped=false swept=0"
     )
 
 
@@ -53,6 +53,8 @@ def test_a_json_line() -> None:
         "platform": "emulator",
         "trace_id": "a" * 32,
         "resumed": {"submitted": 3},
+        "was_stopped": False,
+        "swept": 0,
     }
 
 

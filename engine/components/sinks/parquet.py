@@ -7,15 +7,15 @@ bounded by the row group and not by the part.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from engine.codec import payload
 from engine.codec.fields import FieldType, parse_fields
 from engine.components.sinks.cells import Cells, json_text
-from engine.components.sinks.parts import PartRecord, PartsDirectory, unwritable
+from engine.components.sinks.parts import PartRecord, PartsDirectory, Unwritten, unwritable
 from engine.errors import MissingExtra, OutputError, PartialFailure
 from engine.pipeline.spec import SinkSpec
 
@@ -94,7 +94,9 @@ class ParquetPart:
         self._schema = schema
         self._spec = spec
         self._spool_name = f"{name}.spool"
-        self._spool = os.fdopen(directory.create(self._spool_name), "w+b", buffering=_BUFFER_BYTES)
+        self._fd = directory.create(self._spool_name)
+        self._buffer = bytearray()
+        self._unwritten = Unwritten()
         self._rows = 0
         self._body_bytes = 0
 
@@ -110,22 +112,22 @@ class ParquetPart:
 
     def append(self, chunk: bytes, rows: int) -> None:
         """Spool encoded rows."""
-        try:
-            self._spool.write(chunk)
-        except OSError as exc:
-            raise unwritable(str(self._directory.path / self.name), exc) from exc
+        self._buffer += chunk
         self._rows += rows
         self._body_bytes += len(chunk)
+        if len(self._buffer) >= _BUFFER_BYTES or self._unwritten:
+            self._pour()
 
     def finish(self) -> PartRecord:
         """Convert the spool and publish the result; see `ports.Part.finish`."""
+        self._pour()
         fd = self._directory.create(self.name)
         try:
             size, digest = self._convert(fd)
         except BaseException:
+            # The spool stays: once there is room, the part is made from it again.
             os.close(fd)
             self._directory.remove_temporary(self.name)
-            self.discard()
             raise
         self._directory.publish(fd, self.name)
         self.discard()
@@ -133,22 +135,28 @@ class ParquetPart:
 
     def discard(self) -> None:
         """Remove the spool; may be called at any time, also twice."""
-        if not self._spool.closed:
-            # Closing flushes, and a full disk refuses that; the file goes anyway.
-            with suppress(OSError):
-                self._spool.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
             self._directory.remove_temporary(self._spool_name)
+
+    def _pour(self) -> None:
+        data, self._buffer = bytes(self._buffer), bytearray()
+        try:
+            self._unwritten.write(self._fd, data)
+        except OSError as exc:
+            raise unwritable(str(self._directory.path / self.name), exc) from exc
 
     def _convert(self, fd: int) -> tuple[int, str]:
         import arro3.io
 
         row_bytes = max(1, self._body_bytes // max(1, self._rows))
         group_rows = max(1, self._spec.row_group // row_bytes)
+        path, file = str(self._directory.path / self.name), _Written(io.FileIO(fd, "r+b", closefd=False))
         try:
-            self._spool.flush()
-            self._spool.seek(0)
-            rows = arro3.io.read_json(self._spool, self._schema, batch_size=min(_BATCH_ROWS, group_rows))
-            with os.fdopen(fd, "w+b", closefd=False) as file:
+            with os.fdopen(self._fd, "rb", closefd=False) as spool, file:
+                spool.seek(0)
+                rows = arro3.io.read_json(spool, self._schema, batch_size=min(_BATCH_ROWS, group_rows))
                 arro3.io.write_parquet(
                     rows,
                     file,
@@ -159,10 +167,25 @@ class ParquetPart:
                 file.seek(0)
                 return os.fstat(fd).st_size, hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as exc:
-            raise unwritable(str(self._directory.path / self.name), exc) from exc
+            raise unwritable(path, exc) from exc
         except Exception as exc:
             # arro3 raises bare Exceptions, for rows that do not fit as for a disk that is full.
-            raise OutputError(f"{self._directory.path / self.name} cannot be written: {exc}") from exc
+            if file.refusal is not None:
+                raise unwritable(path, file.refusal) from file.refusal
+            raise OutputError(f"{path} cannot be written: {exc}") from exc
+
+
+class _Written(io.BufferedRandom):
+    """A file that remembers why the disk refused: arro3 passes on no more than the words."""
+
+    refusal: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as exc:
+            self.refusal = exc
+            raise
 
 
 def _schema(kinds: Mapping[str, FieldType]) -> Any:

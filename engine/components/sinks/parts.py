@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from engine import failpoints
 from engine.codec import payload
 from engine.errors import OutputError, RecordError
 
@@ -108,19 +109,23 @@ class PartsDirectory:
         On failure neither name stands.
         """
         temporary = _temporary(name)
+        file = "manifest" if name == MANIFEST else "sink"
         with self._translated(name):
             try:
                 try:
-                    os.fsync(fd)
+                    with _watched(f"{file}:fsync"):
+                        os.fsync(fd)
                 finally:
                     os.close(fd)
                 self._refuse_link(name)
-                os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+                with _watched(f"{file}:rename"):
+                    os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             except OSError:
                 self.remove(temporary)
                 raise
             try:
-                os.fsync(self._fd)
+                with _watched(f"{file}:dirsync"):
+                    os.fsync(self._fd)
             except OSError:
                 self.remove(name)
                 raise
@@ -205,9 +210,11 @@ class FilePart:
         self._compressor = _compressor(compression)
         self._digest = hashlib.sha256()
         self._buffer = bytearray(header)
+        self._unwritten = Unwritten()
         self._rows = 0
         self._body_bytes = len(header)
         self._file_bytes = 0
+        self._is_flushed = False
 
     @property
     def rows(self) -> int:
@@ -220,23 +227,25 @@ class FilePart:
         return self._body_bytes
 
     def append(self, chunk: bytes, rows: int) -> None:
-        """Add encoded rows; writes to the disk about once per MiB."""
+        """Add encoded rows; writes to the disk about once per MiB. See `ports.Part.append`."""
         self._buffer += chunk
         self._rows += rows
         self._body_bytes += len(chunk)
-        if len(self._buffer) >= _BUFFER_BYTES:
+        if len(self._buffer) >= _BUFFER_BYTES or self._unwritten:
             self._spill()
 
     def finish(self) -> PartRecord:
         """See `ports.Part.finish`."""
-        try:
-            self._spill()
+        self._spill()
+        if not self._is_flushed:
+            self._is_flushed = True
             self._write(self._compressor.flush())
-        except OutputError:
-            self.discard()
-            raise
         fd, self._fd = self._fd, -1
-        self._directory.publish(fd, self.name)
+        try:
+            self._directory.publish(fd, self.name)
+        except OutputError as exc:
+            # What was written went with the temporary file, so waiting for room would bring nothing back.
+            raise OutputError(exc.message, hint=exc.hint, **exc.facts) from None
         return PartRecord(self.name, self._rows, self._file_bytes, self._digest.hexdigest())
 
     def discard(self) -> None:
@@ -251,12 +260,41 @@ class FilePart:
         self._write(self._compressor.compress(data))
 
     def _write(self, data: bytes) -> None:
-        try:
-            write_all(self._fd, data)
-        except OSError as exc:
-            raise unwritable(str(self._directory.path / self.name), exc) from exc
         self._digest.update(data)
         self._file_bytes += len(data)
+        try:
+            self._unwritten.write(self._fd, data)
+        except OSError as exc:
+            raise unwritable(str(self._directory.path / self.name), exc) from exc
+
+
+class Unwritten:
+    """Bytes on their way to a file. A disk may take a part only: the rest is kept, and goes first next time."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def __bool__(self) -> bool:
+        return bool(self._rest)
+
+    def write(self, fd: int, data: bytes = b"") -> None:
+        """Write what is left of before, then this; the data is taken over even when the disk refuses."""
+        data = self._rest + data if self._rest else data
+        done = 0
+        try:
+            with memoryview(data) as view:
+                while done < len(data):
+                    done += os.write(fd, view[done:])
+        finally:
+            self._rest = data[done:]
+
+
+@contextmanager
+def _watched(place: str) -> Iterator[None]:
+    """A step after which other things are true on the disk than before it: a crash on either side is tried out."""
+    failpoints.reach(place, failpoints.BEFORE)
+    yield
+    failpoints.reach(place, failpoints.AFTER)
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -1,0 +1,111 @@
+"""Access: which platform the settings choose, where it is, and as whom we speak there.
+
+Starts the emulator where the profile asks for one and none is named. What is then sent is the client's business.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from engine.client.client import Access
+from engine.contract.profile import PROFILE
+from engine.emulator.child import Child
+from engine.errors import ConfigError
+from engine.settings import Secret, Settings
+
+EMULATOR_CLIENT = "app_local"
+EMULATOR_SECRET = "emulator-secret"
+
+
+def platform_name(settings: Settings) -> str:
+    """Which platform this is, as the ledger remembers it. An emulator of our own is where its state is."""
+    platform = settings.platform
+    match platform.profile:
+        case "emulator":
+            return f"emulator {platform.emulator.url or 'started for each run'}"
+        case "sandbox":
+            return f"sandbox {platform.sandbox.api_url}"
+        case "live":
+            return f"live {platform.live.api_url}"
+
+
+async def open_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access, str]:
+    """Where to ask and as whom, and what a human calls it; an emulator that is started ends with the stack.
+
+    Raises:
+        ConfigError: the profile lacks something. StateError: the emulator did not start.
+    """
+    platform = settings.platform
+    match platform.profile:
+        case "emulator":
+            return await _emulator_access(settings, stack)
+        case "sandbox":
+            sandbox = platform.sandbox
+            access = Access(
+                auth_url=sandbox.auth_url,
+                api_url=sandbox.api_url,
+                client_id=platform.client_id,
+                client_secret=platform.client_secret,
+                scopes=platform.scopes,
+                sandbox_token=sandbox.token,
+                is_sandbox=True,
+                timeout_s=platform.timeout,
+            )
+            return access, f"sandbox, {sandbox.api_url}"
+        case "live":
+            live = platform.live
+            if not platform.client_id or not platform.client_secret:
+                raise ConfigError(
+                    'profile "live" needs platform.client_id and platform.client_secret',
+                    hint='set them in config.toml: client_secret = "${secret:env:ARGUS_CLIENT_SECRET}"',
+                )
+            access = Access(
+                auth_url=live.auth_url,
+                api_url=live.api_url,
+                client_id=platform.client_id,
+                client_secret=platform.client_secret,
+                scopes=platform.scopes,
+                issuer=live.issuer or PROFILE.issuer,
+                audience=live.audience or PROFILE.audience,
+                timeout_s=platform.timeout,
+            )
+            return access, f"live, {live.api_url}"
+
+
+async def _emulator_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access, str]:
+    platform, emulator = settings.platform, settings.platform.emulator
+    client_id, secret = platform.client_id or EMULATOR_CLIENT, platform.client_secret or Secret(EMULATOR_SECRET)
+    if emulator.url is not None:
+        url, sandbox_url = emulator.url.rstrip("/"), emulator.sandbox_url
+        description = f"emulator, {url} (its own process; nothing leaves this machine)"
+    else:
+        child = await Child.start(Path(settings.state_dir) / "emulator", arguments=_child_arguments(settings))
+        stack.push_async_callback(child.aclose)
+        url, sandbox_url = child.ready.url, child.ready.sandbox_url
+        client_id, secret = child.ready.client_id, Secret(child.ready.client_secret)
+        description = f"emulator, {url} (started for this run; no account, nothing leaves this machine)"
+    access = Access(
+        auth_url=url,
+        api_url=url,
+        sandbox_url=sandbox_url,
+        client_id=client_id,
+        client_secret=secret,
+        scopes=platform.scopes,
+        # An emulator's tokens carry its own address as issuer, so that no real client ever takes one for the vendor's.
+        issuer=url,
+        timeout_s=platform.timeout,
+    )
+    return access, description
+
+
+def _child_arguments(settings: Settings) -> list[str]:
+    emulator = settings.platform.emulator
+    arguments: list[str] = []
+    if emulator.faults:
+        arguments += ["--faults", emulator.faults]
+    if emulator.seed is not None:
+        arguments += ["--seed", str(emulator.seed)]
+    if emulator.latency is not None:
+        arguments += ["--latency", f"{emulator.latency}s"]
+    return arguments

@@ -1,0 +1,33 @@
+"""Dates as the wire writes them: HTTP dates (RFC 9110 section 5.6.7) and RFC 3339, as seconds since 1970.
+
+Leap seconds count as the second before them plus one, as RFC 9110 and RFC 3339 allow them to be written. A date
+without a zone is UTC: what this machine calls local time never matters. No clock is read here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+_LEAP = re.compile(r"(?<=\d:\d\d:)60(?!\d)")
+
+
+def http_date_s(text: str) -> float | None:
+    """An HTTP date, in any of its three forms; None when it is none."""
+    return _seconds(text, parsedate_to_datetime)
+
+
+def rfc3339_s(text: str) -> float | None:
+    """A date and time of RFC 3339; None when it is none."""
+    return _seconds(text, datetime.fromisoformat)
+
+
+def _seconds(text: str, read: Callable[[str], datetime]) -> float | None:
+    plain, leaps = _LEAP.subn("59", text.strip())
+    try:
+        at = read(plain)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() + leaps
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None

@@ -1,0 +1,1 @@
+"""Kills, faults, and the auditor that looks at what came of them."""
