@@ -227,10 +227,7 @@ class Conflict(PlatformError):
 
 
 class Throttled(PlatformError):
-    """429: the platform asked us to slow down.
-
-    `retry_after_s` is its own figure when it gave one. Asking sooner extends the penalty.
-    """
+    """429: slow down. `retry_after_s` is the platform's own figure, if it gave one; asking sooner extends it."""
 
     code = "platform.throttled"
     retry = Retry.LATER
@@ -381,10 +378,7 @@ class Unbalanced(EngineError):
 
 
 class RunFailed(EngineError):
-    """What a run raises: the pipeline and every cause, never a bare exception group.
-
-    `report` is the account so far, where there is one; the runtime sets it.
-    """
+    """What a run raises: every cause, never a bare exception group; `report` is the account so far, if any."""
 
     code = "run.failed"
 
