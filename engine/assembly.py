@@ -69,6 +69,7 @@ from engine.transport.guard import Guard
 from engine.transport.limiting import Budget, LimitingTransport
 from engine.transport.patience import Patience
 from engine.transport.pooled import PooledTransport
+from engine.transport.retry_budget import RetryBudget
 from engine.transport.retrying import RetryingTransport, Waiting
 from engine.transport.traced import TracedTransport
 from engine.trust.keyring import Keyring
@@ -116,7 +117,8 @@ async def open_platform(
         aged = AgeingTransport(TracedTransport(pool, observer, clock), observer, clock)
         laned = LanedTransport(aged, lanes, budget)
         waiting = Waiting(patience, lambda route: patience_s > 0 and lanes.of(route) is not None)
-        transport = RetryingTransport(laned, clock, waiting=waiting)
+        # After an outage each request that was under way is due once more: the floor has room for all of them.
+        transport = RetryingTransport(laned, clock, waiting=waiting, budget=RetryBudget(floor=max(10, concurrency)))
         hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
         downloads = _downloads(min(concurrency, fitting // 3 or 1), Guard(allowed_hosts=hosts), observer, clock)
         stack.push_async_callback(transport.aclose)

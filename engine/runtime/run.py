@@ -93,7 +93,7 @@ class Run:
         self._row = row
         self._stages = stages
         self._pipeline = pipeline
-        self._results: Edge[JobRow] = Edge(bytes_max=_RESULTS_MAX)
+        self._results: Edge[JobRow] = Edge(bytes_max=min(_RESULTS_MAX, stages.slots.limit))
         self._unfinished = 0
         self._is_read = False
         self._quiet = asyncio.Event()

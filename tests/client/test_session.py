@@ -233,3 +233,21 @@ async def test_a_token_given_by_hand_serves_until_it_is_refused(platform, transp
     with pytest.raises(Refused):
         await good.jobs.get("j1")
     assert len(platform.asked(JOB)) == asked + 1
+
+
+async def test_f15_a_fresh_token_that_is_refused_shuts_the_account_for_a_while(
+    platform, scripted, clock, answer_json
+) -> None:
+    """Two tokens in a row refused: other callers are told without asking, and half a minute later it is tried."""
+    platform.script[JOB] = Outgoing(status=401, headers={"WWW-Authenticate": 'Bearer error_description="no tenant_id"'})
+    with pytest.raises(Refused) as caught:
+        await scripted.jobs.get("j1")
+    assert "no tenant_id" in caught.value.hint
+    for _ in range(10):
+        with pytest.raises(Refused):
+            await scripted.jobs.get("j1")
+    assert (len(platform.asked(TOKEN)), len(platform.asked(JOB))) == (2, 2)
+    clock.advance(31)
+    platform.script[JOB] = answer_json({"id": "j1", "kind": "k", "status": "running"})
+    assert (await scripted.jobs.get("j1")).answer.id == "j1"
+    assert len(platform.asked(TOKEN)) == 3

@@ -17,6 +17,7 @@ from engine.jobs.lanes import Lanes
 from engine.jobs.slots import Slots
 from engine.transport.limiting import Budget
 from engine.transport.patience import Patience, PatienceEnded
+from engine.transport.retry_budget import RetryBudget
 from engine.transport.retrying import RetryingTransport, Waiting
 from tests.jobs.virtual import JumpingClock, Recorder, Simulated
 
@@ -166,7 +167,7 @@ class Line:
         self.lanes = Lanes(concurrency=32, clock=self.clock, patience=self.patience, observer=self.recorder)
         laned = LanedTransport(self.platform, self.lanes, Budget(self.clock))
         waiting = Waiting(self.patience, lambda route: self.lanes.of(route) is not None)
-        self.transport = RetryingTransport(laned, self.clock, waiting=waiting, seed=1)
+        self.transport = RetryingTransport(laned, self.clock, waiting=waiting, seed=1, budget=RetryBudget(floor=32))
 
     async def create(self, jobs: int, *, workers: int = 32) -> None:
         """Create so many jobs, each until it is answered."""
