@@ -50,6 +50,17 @@ async def recover(
     return found
 
 
+async def find_by_trace(client: Client, job: JobRow) -> str | None:
+    """The remote id of the job that this one's create made, by its trace, newest first; None when there is none."""
+    oldest_s = (job.sent_ns or 0) / 1e9 - _CLOCKS_APART_S
+    async for remote in client.jobs.every(kind=job.kind):
+        if _is_before(remote.created_at, oldest_s):
+            return None
+        if remote.trace_id == job.trace_id:
+            return remote.id
+    return None
+
+
 def is_lost(job: JobRow, *, now_ns: int, window_s: float) -> bool:
     """Whether a job's create may have arrived, and asking again with its key could make a second one."""
     return job.state == SUBMITTING and not is_inside_window(job, now_ns=now_ns, window_s=window_s)

@@ -5,14 +5,18 @@ One job at a time; concurrency and retries of single requests belong to the lane
 
 from __future__ import annotations
 
+import msgspec
+
 from engine.client.client import Client
 from engine.contract import jobs as contract
 from engine.contract.exchange import Trace
-from engine.errors import StaleCheckpoint, Unbalanced
-from engine.events import JobSubmitted
+from engine.contract.jobs import CreatedJob
+from engine.errors import Missing, StaleCheckpoint, Unbalanced
+from engine.events import JobSubmitted, Warned
 from engine.jobs.lanes import Lane
 from engine.jobs.lifecycle import accept, send
 from engine.jobs.pack import digest_body, with_callback
+from engine.jobs.recover import find_by_trace
 from engine.ports import Clock, Observer
 from engine.store.ledger import Ledger
 from engine.store.rows import JobRow
@@ -60,9 +64,32 @@ class Submitter:
                 f"job {job.epoch}/{job.seq}: asked for {job.kind}, the platform answered with {created.kind}",
                 hint="the Idempotency-Key may have been used by something else; report this to the platform",
             )
+        is_replay = answered.status == contract.CREATE.status[1]
+        if is_replay and not await self._stands_for_itself(created, job):
+            created = await self._found_again(created, job)
         accept(job, remote_id=created.id, trace_id=created.trace_id, now_ns=self._clock.now_ns())
         await self._ledger.move([job])
-        is_replay = answered.status == contract.CREATE.status[1]
         self.replays += is_replay
         took_s = self._clock.monotonic() - started
         self._observer.notice(JobSubmitted(job.kind, job.rows, is_replay, took_s))
+
+    async def _stands_for_itself(self, created: CreatedJob, job: JobRow) -> bool:
+        """Whether the job a replay names is there, and is the one the replay describes (contract 9.2)."""
+        try:
+            remote = (await self._client.jobs.get(created.id, trace=Trace(job.trace_id, job.span_id))).answer
+        except Missing:
+            return False
+        return remote.kind == created.kind and remote.trace_id == (created.trace_id or remote.trace_id)
+
+    async def _found_again(self, created: CreatedJob, job: JobRow) -> CreatedJob:
+        """The job that the lost create made, where the platform's replay names another one.
+
+        Raises:
+            Unbalanced: it is not in the list either.
+        """
+        said = f"job {job.epoch}/{job.seq}: the platform answered the repeated create with another job, {created.id}"
+        found = await find_by_trace(self._client, job)
+        if found is None:
+            raise Unbalanced(said, hint="nothing of it was landed; report this to the platform")
+        self._observer.notice(Warned("platform.other_replay", f"{said}; the one it made is {found}, found by trace"))
+        return msgspec.structs.replace(created, id=found, trace_id=job.trace_id)

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from engine.errors import ConfigError, Exit, LedgerBusy, RunFailed, StaleCheckpoint
-from engine.events import Event, JobSettled, JobSubmitted, PartCommitted
+from engine.events import Event, JobSettled, JobSubmitted, PartCommitted, Warned
 from engine.runtime.drain import StopFlag
 from engine.store.ledger import Ledger
 from tests.runtime.conftest import Rig
@@ -38,6 +38,25 @@ async def test_f02_a_lost_create_answer_makes_no_second_job(rig: Rig) -> None:
     assert (report.outcome, report.accepted) == ("done", 200)
     assert report.replays > 0
     assert rig.creates() == 20
+
+
+async def test_t22_a_replay_that_names_another_job_is_caught(rig: Rig) -> None:
+    """The platform answers repeated creates with ids of no job: said, and the real one is found by its trace."""
+    await rig.emulate(
+        {"at": "response", "route": "jobs.create", "drop": True, "count": 3}, {"at": "create.replay", "other_id": True}
+    )
+    rig.write(50)
+    said: list[str] = []
+
+    class _Hear:
+        def notice(self, event: Event) -> None:
+            if isinstance(event, Warned):
+                said.append(event.code)
+
+    report = await rig.run(observer=_Hear())
+    assert (report.outcome, report.accepted, report.replays) == ("done", 50, 3)
+    assert said.count("platform.other_replay") == 3
+    assert rig.creates() == 5
 
 
 async def test_f18_bursts_of_5xx_cost_time_and_nothing_else(rig: Rig) -> None:
