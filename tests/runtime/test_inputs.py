@@ -145,3 +145,19 @@ def test_rows_from_a_pipe_survive_a_kill(tmp_path: Path) -> None:
         report: dict[str, Any] = report_of(said.split("\n")[0])
         assert (report["read"], report["accepted"], report["open"]) == (45, 45, 0)
     assert sorted(row["external_id"] for row in rows_in(tmp_path / "out")) == sorted(row["id"] for row in _ROWS)
+
+
+def test_a_pipe_that_only_begins_alike_is_refused(tmp_path: Path) -> None:
+    """Other rows behind the same beginning are never skipped as taken: nothing is lost, and the hint is --fresh."""
+    (tmp_path / "p.toml").write_text(_PIPED)
+    head = b"".join(b'{"id":"h%d","name":"same beginning"}\n' % n for n in range(200))
+    with standing_emulator("--latency", "0.05s") as ready:
+        code, said = _pipe(tmp_path, ready["url"], head + _ndjson())
+        assert code == 0, said
+        code, said = _pipe(tmp_path, ready["url"], head + _ndjson().replace(b'"r', b'"s'))
+        assert code == 65, said
+        assert "begins like the input that was read" in said
+        assert "--fresh" in said
+        code, said = _pipe(tmp_path, ready["url"], b'{"id":"other","name":"another pipe"}\n')
+        assert code == 0, said
+        assert report_of(said.split("\n")[0])["accepted"] == 1

@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 from engine.codec.lines import Lines, LineSplitter
+from engine.components.sources.prefix import Prefix
 from engine.components.sources.streams import HEAD_BYTES, READ_BYTES, STDIN, InputStream, encoding_of
 from engine.errors import InputError, StaleCheckpoint
 from engine.pipeline.spec import SourceSpec
@@ -68,6 +69,7 @@ class FileSource(ABC):
         self.want_values = want_values
         self._stop = threading.Event()
         self._heads: dict[str, bytes] = {}
+        self._prefixes: dict[str, Prefix] = {}
 
     @property
     def can_reread(self) -> bool:
@@ -88,7 +90,7 @@ class FileSource(ABC):
             with closing(self._open(name)) as stream:
                 offset, line = self._resume(stream, marks.get(name))
                 self._begin(stream)
-                self._skip(stream, offset)
+                self._pass(stream, marks.get(name), offset)
                 yield from self._batches(stream, self._lines(stream, line, None))
 
     def reread(self, slices: Sequence[Slice]) -> Iterator[Batch]:
@@ -114,7 +116,10 @@ class FileSource(ABC):
             with closing(self._open(name)) as stream:
                 head = stream.peek(HEAD_BYTES)
         head = head or b""
-        return Mark(offset=offset, line=line, fingerprint=_digest(head), head=len(head))
+        fingerprint = _digest(head)
+        if (prefix := self._prefixes.get(name)) is not None:
+            fingerprint = f"{fingerprint}:{prefix.digest_to(offset)}"
+        return Mark(offset=offset, line=line, fingerprint=fingerprint, head=len(head))
 
     def close(self) -> None:
         """Stop reading within a tenth of a second, also where nothing comes."""
@@ -129,17 +134,31 @@ class FileSource(ABC):
         """Look at the beginning of an input, by `peek`, before its records are read."""
 
     def _open(self, name: str) -> InputStream:
-        return InputStream(name, encoding_of(name, self.spec.compression), self._stop)
+        stream = InputStream(name, encoding_of(name, self.spec.compression), self._stop)
+        if stream.prefix is not None:
+            self._prefixes[name] = stream.prefix
+        return stream
 
     def _resume(self, stream: InputStream, mark: Mark | None) -> tuple[int, int]:
         if mark is None:
             return 0, 1
-        if _digest(stream.peek(mark.head)) == mark.fingerprint:
+        if _digest(stream.peek(mark.head)) == mark.fingerprint.partition(":")[0]:
             return mark.offset, mark.line
         if not stream.is_regular:
             # What comes through a pipe has no identity but its bytes: other bytes, another input.
             return 0, 1
         raise _stale(stream.name, f"its first {mark.head} bytes have changed since they were read")
+
+    def _pass(self, stream: InputStream, mark: Mark | None, offset: int) -> None:
+        """Go to where reading goes on; of a pipe, prove that what is passed is what was taken."""
+        if stream.prefix is None or mark is None or not offset:
+            self._skip(stream, offset)
+            return
+        while (gap := offset - stream.position) > 0 and stream.read(min(gap, READ_BYTES)):
+            stream.prefix.digest_to(stream.position)
+        is_same = stream.position == offset and stream.prefix.digest_to(offset) == mark.fingerprint.partition(":")[2]
+        if not is_same and not self._stop.is_set():
+            raise _stale(stream.name, f"it begins like the input that was read, but is another within {offset} bytes")
 
     def _skip(self, stream: InputStream, offset: int) -> None:
         if not stream.skip_to(offset) and not self._stop.is_set():

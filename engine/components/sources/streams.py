@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from engine.codec.inflate import Encoding, inflater
+from engine.components.sources.prefix import Prefix
 from engine.errors import BrokenAnswer, InputError
 
 STDIN = "-"
@@ -50,6 +51,7 @@ class InputStream:
         self._pending = b""
         self._pulled = 0
         self._head = b""
+        self.prefix = None if self.is_regular else Prefix()
 
     @property
     def is_regular(self) -> bool:
@@ -103,6 +105,8 @@ class InputStream:
         if len(self._head) < HEAD_BYTES and self._pulled == len(self._head):
             self._head += piece[: HEAD_BYTES - len(self._head)]
         self._pulled += len(piece)
+        if self.prefix is not None and piece:
+            self.prefix.add(piece)
         return piece
 
     def _inflated(self) -> Iterator[bytes]:
