@@ -6,6 +6,7 @@ whatever the result's size. Landing and committing are the caller's; what a row 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -17,7 +18,7 @@ import msgspec
 from engine.client.client import Client
 from engine.codec.array import ArraySplitter
 from engine.codec.inflate import Inflater, inflater
-from engine.codec.payload import decode
+from engine.codec.payload import decode, encode
 from engine.contract.exchange import Trace
 from engine.contract.kinds import ExportFile, Kind
 from engine.errors import BrokenAnswer, RecordError, Unbalanced
@@ -32,6 +33,8 @@ from engine.transport.patience import Patience
 T = TypeVar("T")
 
 _MANIFEST_TRIES = 6
+# A document up to this size is one window; finding the ends of its rows would cost more than decoding it.
+_SMALL_BYTES = 256 * 1024
 _REASON_MAX = 500
 _DOCUMENT_MAX = 16 * 1024 * 1024
 _ENCODINGS: dict[str, Literal["none", "gzip", "zstd"]] = {
@@ -59,6 +62,13 @@ class Outcome(msgspec.Struct, gc=False, kw_only=True):
     accepted: int
     ended: list[Ended]
     body_bytes: int
+
+
+class _Whole(msgspec.Struct, gc=False):
+    """A small result document at once: its rows are one window."""
+
+    rows: msgspec.Raw
+    summary: dict[str, Any] | None = None
 
 
 class _Tail(msgspec.Struct, gc=False):
@@ -102,6 +112,8 @@ class Fetcher:
         self._reading = reading
         self._recall = recall
         self._caps = reading.caps
+        self._member = encode(results)
+        self._small = _small_document(results)
         self._patience = patience
 
     async def fetch(self, job: JobRow, taker: Taker) -> Outcome:
@@ -135,14 +147,34 @@ class Fetcher:
     async def _read_document(self, under_way: _Fetch) -> None:
         job, interpreter = under_way.job, under_way.interpreter
         splitter = ArraySplitter(self._results, max_element=self._caps.element)
+        first: list[bytes] | None = []
         async with aclosing(self._body(job, self._lease(job), under_way.outcome)) as pieces:
             async for piece in pieces:
+                if first is not None:
+                    first.append(piece)
+                    if sum(map(len, first)) <= _SMALL_BYTES:
+                        continue
+                    piece, first = b"".join(first), None
                 for window in splitter.feed(piece):
                     await under_way.keep(interpreter.window(window))
                 await under_way.taker.weigh(splitter.held_bytes)
-        tail = _document(splitter.finish(), _Tail)
+        tail = None if first is None else await self._read_small(b"".join(first), under_way, splitter)
+        tail = tail or _document(splitter.finish(), _Tail)
         if tail.summary is not None and (said := disagreement(tail.summary, interpreter.statuses, job.rows)):
             raise Unbalanced(said)
+
+    async def _read_small(self, text: bytes, under_way: _Fetch, splitter: ArraySplitter) -> _Tail | None:
+        """A small document at once. Where anything is odd about it, the splitter says what, and None is answered."""
+        summary, rows = None, b""
+        with contextlib.suppress(RecordError):
+            whole = decode(text, self._small, max_bytes=_SMALL_BYTES)
+            summary, rows = whole.summary, bytes(whole.rows)
+        if rows[:1] == b"[" and rows[1:-1].strip() and text.count(self._member) == 1:
+            await under_way.keep(under_way.interpreter.window(rows))
+            return _Tail(summary)
+        for window in splitter.feed(text):
+            await under_way.keep(under_way.interpreter.window(window))
+        return None
 
     async def _manifest(self, job: JobRow) -> _Manifest:
         """The file list, read again from its start where it broke: its URLs are new each time, so are its bytes."""
@@ -252,6 +284,11 @@ def _why(bad: list[BadLine]) -> str:
         return f"line {bad[0].number} of the result stands for this row, and {bad[0].reason}"
     told = "; ".join(f"line {line.number}: {line.reason}" for line in bad[:5])
     return f"one of {len(bad)} lines of the result that cannot be read stands for this row: {told}"[:_REASON_MAX]
+
+
+def _small_document(results: str) -> type[_Whole]:
+    fields: list[Any] = [("rows", msgspec.Raw), ("summary", dict[str, Any] | None, None)]
+    return msgspec.defstruct("Whole", fields, rename={"rows": results}, gc=False)  # type: ignore[return-value]
 
 
 def _document(text: bytes, kind: type[T]) -> T:
