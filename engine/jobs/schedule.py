@@ -97,6 +97,11 @@ class Schedule:
             entry.expected, entry.not_before = -math.inf, -math.inf
             entry.is_told = entry.is_news = True
 
+    def ask_all(self) -> None:
+        """Every job is due now: what was relied on to tell of them has gone quiet."""
+        for entry in self._entries.values():
+            entry.expected = -math.inf
+
     def still_going(
         self, id: str, now: float, *, progress_pct: int | None = None, retry_after_s: float | None = None
     ) -> None:

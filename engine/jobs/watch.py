@@ -136,6 +136,7 @@ class Watcher:
             said = f"no callback for {self._reliance.patience_s:g} s; polling until the next one"
             self._observer.notice(Warned("callback.silence", said))
             self._schedule.is_relaxed = False
+            self._schedule.ask_all()
 
     async def _wait(self, seconds: float | None) -> None:
         self._wake.clear()
