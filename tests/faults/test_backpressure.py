@@ -78,7 +78,7 @@ async def test_f32_a_sink_that_takes_nothing_holds_back_the_source(rig: Rig, mon
     gate, waits = threading.Event(), list[int]()
     monkeypatch.setattr("engine.assembly.open_sink", lambda *a, **k: _GatedSink(open_sink(*a, **k), gate, waits))
     monkeypatch.setattr("engine.runtime.run._RESULTS_MAX", 8)
-    rig.replace('name    = "rig"', 'name    = "rig"\nmemory  = "64MiB"')
+    rig.replace('name    = "rig"', 'name    = "rig"\nmemory  = "112MiB"')
     rig.replace("rows = 10", "rows = 40")
     rig.replace('kind  = "import.bulk"', 'kind  = "import.bulk"\njobs_in_flight = 16')
     rig.replace('path   = "', 'rotate = { rows = 20 }\npath   = "')

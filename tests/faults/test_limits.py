@@ -186,7 +186,7 @@ def test_f12_an_out_of_memory_kill_is_a_kill_9(platform: dict[str, Any], tmp_pat
     # Charged from here on: what it has is not counted, what it takes from now on is.
     cage.take(victim.pid)
     next(line for line in victim.stderr if "platform" in line)
-    cage.limit(cage.used() + (2 << 20))
+    cage.limit(cage.used() + (256 << 10))
     code, _, _ = finish(victim)
     assert code == -signal.SIGKILL
 
