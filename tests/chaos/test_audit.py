@@ -132,7 +132,7 @@ def test_a_row_with_two_ends_is_found(scratch: Scratch, found: Callable[..., dic
     key = json.loads(_lines(scratch)[0])["external_id"]
     _ledger(
         scratch,
-        "INSERT INTO dead_letters (id, run_id, epoch, seq, bucket, stage, code, reason, input, line, start, \"end\","
+        'INSERT INTO dead_letters (id, run_id, epoch, seq, bucket, stage, code, reason, input, line, start, "end",'
         " key, raw, remote_id, trace_id, created_ns) SELECT 1, run_id, 1, 1, 'dead', 'job', 'c', 'r', 'i', 1, 0, 1,"
         f" '{key}', x'00', NULL, NULL, 1 FROM runs",
     )
@@ -148,7 +148,7 @@ def test_a_dead_letter_excuses_a_row_only_where_rows_may_die(
     _part(scratch).write_text("".join(lines[1:]))
     _ledger(
         scratch,
-        "INSERT INTO dead_letters (id, run_id, epoch, seq, bucket, stage, code, reason, input, line, start, \"end\","
+        'INSERT INTO dead_letters (id, run_id, epoch, seq, bucket, stage, code, reason, input, line, start, "end",'
         " key, raw, remote_id, trace_id, created_ns) SELECT 1, run_id, 1, 1, 'dead', 'job', 'c', 'r', 'i', 1, 0, 1,"
         f" '{key}', x'00', NULL, NULL, 1 FROM runs",
     )
