@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from engine.cli.failures import exit_code_of, render
+from engine.cli.finishing import old_spec
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.live import LiveView
 from engine.cli.output import clock_text, emit, emit_json, grouped, tell
@@ -48,6 +49,12 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object per file on stdout.")
 @click.option("--fresh", is_flag=True, help="Start a new run over the whole input, with new keys.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N rows.")
+@click.option(
+    "--finish-old-then-new",
+    "finishes_old",
+    is_flag=True,
+    help="Where the file changed under an unfinished run: finish that run as it was planned, then run the file.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No live view.")
 @click.option(
     "--on-stop",
@@ -64,6 +71,7 @@ def run(
     as_json: bool,
     fresh: bool,
     limit: int | None,
+    finishes_old: bool,
     quiet: bool,
     on_stop: str,
 ) -> int:
@@ -74,7 +82,13 @@ def run(
     settings, specs = invocation.load(files)
     options = RunOptions(as_json=as_json, fresh=fresh, limit=limit, quiet=quiet, is_aborting=on_stop == "abort")
     for position, (path, spec) in enumerate(zip(files, specs, strict=True), start=1):
-        code = run_one(invocation, settings, spec, path, options)
+        old = old_spec(settings, spec) if finishes_old else None
+        code = Exit.DONE
+        if old is not None:
+            tell(f"{path}: first the unfinished run, as it was planned")
+            code = run_one(invocation, settings, old, path, msgspec.structs.replace(options, limit=0, fresh=False))
+        if code == Exit.DONE:
+            code = run_one(invocation, settings, spec, path, options)
         if code != Exit.DONE:
             if position < len(files):
                 tell(f"stopped at {path} (exit {code}); not run: {', '.join(files[position:])}")

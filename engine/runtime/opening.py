@@ -52,7 +52,7 @@ def open_run(
             raise ConfigError(
                 f"{spec_path}: run {last.run_id} is unfinished, and the file has changed in what its jobs are made of "
                 "(source, transform, job or match)",
-                hint="restore the file to finish that run, or start a new epoch with --fresh",
+                hint="finish that run as it was planned with --finish-old-then-new, or start a new epoch with --fresh",
             )
         last.invocations += 1
         last.settings_digest = digest

@@ -61,6 +61,7 @@ class Session:
         self._spec = order.spec
         self._spec_path = order.spec_path
         self._file = str(Path(order.spec_path).resolve())
+        self._text = _text_of(self._file)
         self._tools = tools
         self._tally = tally
         self._reader = reader
@@ -125,7 +126,7 @@ class Session:
         run.alive_ns, run.stopped_ns = tools.clock.now_ns(), None
         await tools.ledger.put_run(run)
         await tools.ledger.put_platform(self._platform)
-        await tools.ledger.note_file(self._file)
+        await tools.ledger.note_file(self._file, self._text)
         tools.counts = _counts_of(tools.ledger.book(run.run_id))
         opened.swept = await asyncio.to_thread(self._sink.sweep, {part.name for part in opened.parts})
         ours = [part for part in opened.parts if part.epoch == opened.epoch]
@@ -284,6 +285,13 @@ class Session:
                 error=report.outcome if report.exit_code else None,
             )
         )
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""  # It was read a moment ago; without it, only finishing a changed run is not possible.
 
 
 def _counts_of(book: Book) -> Counts:

@@ -267,9 +267,9 @@ class Ledger:
         """A run was asked to stop and did so in order."""
         return self._db.write([("UPDATE runs SET stopped_ns=? WHERE run_id=?", [(now_ns, run_id)])])
 
-    def note_file(self, path: str) -> asyncio.Future[None]:
-        """Remember where the pipeline's file is, for verbs that are given its name."""
-        return self._db.write([(_PUT_META, [("file", path)])])
+    def note_file(self, path: str, text: str) -> asyncio.Future[None]:
+        """Remember where the pipeline's file is, and what it says: references to secrets, never their values."""
+        return self._db.write([(_PUT_META, [("file", path), ("text", text)])])
 
     def take_back(self, job: JobRow, kept: bytes | None) -> asyncio.Future[None]:
         """A job is open again, and so is its run; its dead letters are dropped, for its rows may yet arrive."""

@@ -65,6 +65,15 @@ class Glance:
         row = self._db.execute("SELECT value FROM meta WHERE name='file'").fetchone()
         return None if row is None else str(row[0])
 
+    def unfinished_text(self, digest: str) -> str | None:
+        """What the pipeline's file said when the run was planned that is unfinished; None unless it said otherwise."""
+        row = self._db.execute(
+            "SELECT (SELECT value FROM meta WHERE name='text') FROM runs WHERE outcome IS NULL AND lands_in IS NULL"
+            " AND settings_digest<>? AND started_ns=(SELECT max(started_ns) FROM runs WHERE lands_in IS NULL)",
+            (digest,),
+        ).fetchone()
+        return str(row[0]) if row and row[0] else None
+
     def runs(self, *, limit: int, run_id: str | None = None) -> list[RunLine]:
         """Runs, newest first; `run_id` may be a unique beginning of one."""
         rows = self._db.execute(

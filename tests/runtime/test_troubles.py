@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from engine.errors import ConfigError, Exit, LedgerBusy, RunFailed, StaleCheckpoint
@@ -13,6 +15,7 @@ from engine.events import Event, JobSettled, JobSubmitted, PartCommitted, Warned
 from engine.runtime.drain import StopFlag
 from engine.store.ledger import Ledger
 from tests.runtime.conftest import Rig
+from tests.runtime.process import engine
 
 pytestmark = pytest.mark.anyio
 
@@ -208,6 +211,28 @@ async def test_a_changed_pipeline_is_refused_while_a_run_is_unfinished(rig: Rig)
         await rig.run()
     assert "--fresh" in caught.value.hint
     assert (await rig.run(fresh=True)).outcome == "done"
+
+
+async def test_an_unfinished_run_is_finished_as_planned_before_the_changed_file_runs(rig: Rig) -> None:
+    """`--finish-old-then-new`: the old jobs end under the old file, then the new file takes what is left."""
+    await rig.emulate(latency_s=0.4, workers=2)
+    rig.write(50)
+    stop = StopFlag()
+    first = await rig.run(stop=stop, observer=_StopAt(stop, JobSubmitted, 1), limit=30)
+    assert first.outcome == "interrupted"
+    rig.replace("rows = 10", "rows = 20")
+    (rig.directory / "rig.toml").write_text(rig.text)
+    arguments = ["--set", f"state_dir={rig.directory}/state", "run", "rig.toml", "--json"]
+    extra = {"ENGINE__PLATFORM__EMULATOR__URL": rig.emulator.base_url}
+    code, _, err = await anyio.to_thread.run_sync(lambda: engine(arguments, cwd=rig.directory, **extra))
+    assert (code, "--finish-old-then-new" in err) == (3, True), err
+    arguments.append("--finish-old-then-new")
+    code, out, err = await anyio.to_thread.run_sync(lambda: engine(arguments, cwd=rig.directory, **extra))
+    assert code == 0, err
+    old, new = (json.loads(line) for line in out.strip().splitlines())
+    assert (old["run_id"], old["read"], old["accepted"]) == (first.run_id, first.read, first.read)
+    assert (new["outcome"], new["read"]) == ("done", 50 - first.read)
+    assert rig.keys() == sorted(f"r{n}" for n in range(50))
 
 
 async def test_a_changed_input_is_refused(rig: Rig) -> None:
