@@ -60,8 +60,8 @@ def brisk(monkeypatch: Any) -> None:
 
 
 async def test_f15_a_token_that_ends_in_mid_run_is_renewed_once_for_all(rig: Rig) -> None:
-    """Tokens of a second: each is fetched once, however many requests wait for it, and none is refused."""
-    await rig.emulate({"at": "token", "ttl": 2}, latency_s=1.5, latency_spread=0.9)
+    """Tokens of seconds: each is fetched once, however many requests wait for it, and none is refused."""
+    await rig.emulate({"at": "token", "ttl": 5}, latency_s=3.0, latency_spread=0.9)
     rig.replace("rows = 10", "rows = 2")
     rig.write(80)
     watch = Watch()
