@@ -49,7 +49,12 @@ class _Runs:
         return self.total() - self._before
 
     def start(self) -> subprocess.Popen[str]:
-        return start(self.arguments, cwd=self.directory, **self.extra)
+        # Under nohup SIGHUP is ignored, children inherit that, and the engine leaves it so.
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        try:
+            return start(self.arguments, cwd=self.directory, **self.extra)
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
     def until(self, process: subprocess.Popen[str], jobs: int) -> None:
         """Wait until the platform has so many of its jobs."""
