@@ -23,7 +23,7 @@ from engine.cli.live import LiveView
 from engine.cli.output import clock_text, emit, emit_json, grouped, tell
 from engine.cli.summary import command_of, report_fields, report_lines
 from engine.cli.tally import Tally
-from engine.errors import EngineError, Exit, RunFailed
+from engine.errors import EngineError, Exit, InputError, RunFailed
 from engine.pipeline.spec import PipelineSpec
 from engine.runtime.drain import StopFlag
 from engine.runtime.replay import Replay
@@ -130,20 +130,18 @@ def _view(settings: Settings, spec: PipelineSpec | None) -> LiveView:
 
 def _input_bytes(spec: PipelineSpec) -> int | None:
     """The size of the whole input, where the bytes of a batch can be compared with it."""
-    if spec.source.type != "ndjson" or spec.source.compression not in ("none", "auto"):
+    if spec.source.type != "ndjson":
         return None
-    total = 0
-    for pattern in spec.source.paths:
-        if pattern == "-" or pattern.endswith((".gz", ".zst", ".gzip", ".zstd")):
+    from engine.components.sources.files import find_inputs
+    from engine.components.sources.streams import STDIN, encoding_of
+
+    try:
+        names = find_inputs(spec.source.paths)
+        if any(name == STDIN or encoding_of(name, spec.source.compression) != "none" for name in names):
             return None
-        try:
-            names = [Path(pattern)] if Path(pattern).is_file() else list(Path().glob(pattern))
-            if any(name.suffix in (".gz", ".zst", ".gzip", ".zstd") for name in names):
-                return None
-            total += sum(name.stat().st_size for name in names)
-        except (OSError, ValueError, NotImplementedError):
-            return None
-    return total or None
+        return sum(Path(name).stat().st_size for name in names) or None
+    except (OSError, InputError):
+        return None  # The run itself will say what is wrong.
 
 
 async def _supervised(

@@ -19,9 +19,9 @@ from engine.contract.exchange import Request, Response, Trace
 from engine.contract.problem import OAuthError, refusal
 from engine.contract.route import Auth, Host, Nothing, Route, Wire, lay_out
 from engine.errors import BrokenAnswer, ConfigError, EngineError, PlatformError, RecordError, Refused
+from engine.loopback import is_loopback
 from engine.ports import Clock, Transport
 from engine.settings import Secret
-from engine.transport.guard import is_loopback
 from engine.version import __version__
 
 Ask = TypeVar("Ask")

@@ -29,9 +29,9 @@ from engine.contract.profile import PROFILE
 from engine.contract.route import Route
 from engine.contract.sandbox import MINT
 from engine.errors import Missing, PlatformError, RecordError, Throttled, TrustError, Unavailable
+from engine.loopback import is_loopback
 from engine.ports import BodyStream, Clock, Transport
 from engine.settings import Secret
-from engine.transport.guard import is_loopback
 from engine.transport.patience import Patience
 from engine.trust.keyring import Keyring
 

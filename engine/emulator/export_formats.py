@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 from xml.sax.saxutils import quoteattr
@@ -40,7 +41,7 @@ def _mask(value: Any) -> str | None:
     return None if value is None else "masked:" + hashlib.sha256(dumps(value)).hexdigest()[:12]
 
 
-class Format:
+class Format(ABC):
     """One format. `columns` is set before the head is asked for where `needs_columns`."""
 
     suffix: ClassVar[str]
@@ -54,9 +55,9 @@ class Format:
         """What comes before the first row."""
         return b""
 
+    @abstractmethod
     def rows(self, rows: list[ExportRow], is_first: bool) -> bytes:  # noqa: FBT001 - position says it
         """A run of at least one row."""
-        raise NotImplementedError
 
     def tail(self) -> bytes:
         """What comes after the last row."""

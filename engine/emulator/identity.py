@@ -312,14 +312,14 @@ def _check_redirects(redirect_uris: Sequence[str]) -> None:
         try:
             parts = urlsplit(uri)
             is_good = bool(parts.hostname) and not parts.fragment and parts.username is None
-            is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
+            is_safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback_literal(parts.hostname))
         except ValueError:
             is_good = is_safe = False
         if not (is_good and is_safe):
             raise invalid("body", "redirect_uris", f"{uri!r} must be https, or http on loopback, without fragment")
 
 
-def is_loopback(host: str | None) -> bool:
+def _is_loopback_literal(host: str | None) -> bool:
     """Whether a host of a URL is this machine, by its literal or its usual name."""
     return host in ("127.0.0.1", "::1", "localhost")
 

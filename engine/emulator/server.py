@@ -8,7 +8,6 @@ they need no token and exist only while the emulator listens on loopback. Decide
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +26,7 @@ from engine.emulator.gate import Gate
 from engine.emulator.state import Options, State
 from engine.emulator.tokens import Tokens
 from engine.errors import ConfigError, RecordError
+from engine.loopback import is_loopback
 from engine.ports import Clock
 from engine.transport.listener import Incoming, Listener, Outgoing
 
@@ -165,7 +165,7 @@ class Emulator:
 
     def _own_routes(self) -> list[RawRoute]:
         routes: list[RawRoute] = [("GET", "/.well-known/oauth-authorization-server", self._metadata)]
-        if _is_loopback(self._bind.host):
+        if is_loopback(self._bind.host):
             routes += [
                 ("GET", _CONTROL + "books", self._books),
                 ("GET", _CONTROL + "faults", self._tally),
@@ -199,17 +199,8 @@ def _json(value: Any) -> Outgoing:
 
 
 def _check_host(bind: Bind) -> None:
-    if not bind.allow_remote and not _is_loopback(bind.host):
+    if not bind.allow_remote and not is_loopback(bind.host):
         raise ConfigError(
             f"the emulator listens on this machine only, and {bind.host} is not loopback",
             hint="anyone who can reach it can use it: say so with --allow-remote if that is meant",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

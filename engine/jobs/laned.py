@@ -6,24 +6,23 @@ It sees every try, those too that are tried again, so a lane knows of each push-
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-
 from engine.contract.exchange import Request, Response
 from engine.contract.problem import refusal
 from engine.errors import EngineError
 from engine.jobs.lanes import Lanes
-from engine.ports import BodyStream, Transport
-from engine.transport.limiting import Budget
+from engine.ports import Transport
+from engine.transport.limiting import Budget, LimitingTransport
 
 
-class LanedTransport:
-    """Wraps `inner`. A place in the lane is held from before the budget's turn until the answer is read."""
+class LanedTransport(LimitingTransport):
+    """Wraps `inner`. A place in the lane is held from before the budget's turn until the answer is read.
+
+    What has no lane, bodies among it, waits for the budget alone.
+    """
 
     def __init__(self, inner: Transport, lanes: Lanes, budget: Budget) -> None:
-        self._inner = inner
+        super().__init__(inner, budget)
         self._lanes = lanes
-        self._budget = budget
 
     async def send(self, request: Request) -> Response:
         """As the inner transport, when the lane and the budget let it.
@@ -34,10 +33,7 @@ class LanedTransport:
         """
         lane = self._lanes.of(request.route)
         if lane is None:
-            await self._budget.turn()
-            response = await self._inner.send(request)
-            self._budget.heed(response.status, response.headers)
-            return response
+            return await super().send(request)
         permit = await lane.enter()
         try:
             await self._budget.turn(lane.name)
@@ -51,21 +47,6 @@ class LanedTransport:
             raise
         finally:
             lane.leave(permit)
-
-    def stream(self, request: Request) -> AbstractAsyncContextManager[BodyStream]:
-        """As the inner transport, when the budget lets it; bodies go by no lane."""
-        return self._streaming(request)
-
-    @asynccontextmanager
-    async def _streaming(self, request: Request) -> AsyncIterator[BodyStream]:
-        await self._budget.turn()
-        async with self._inner.stream(request) as body:
-            self._budget.heed(body.status, body.headers)
-            yield body
-
-    async def aclose(self) -> None:
-        """Close the inner transport."""
-        await self._inner.aclose()
 
 
 def _outage(request: Request, response: Response) -> EngineError | None:

@@ -7,10 +7,10 @@ A pipeline file is judged without knowing the profile it will run under; what de
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from engine.errors import Finding
+from engine.loopback import is_loopback
 from engine.pipeline.findings import Fault
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.spec import CallbackSpec
@@ -59,16 +59,6 @@ def host_and_port(listen: str) -> tuple[str, int]:
     if parts.netloc != listen or not parts.hostname or parts.port is None or "@" in listen:
         raise ValueError(listen)
     return parts.hostname, parts.port
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, as a URL names it, is this machine's loopback."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _public_url(url: str) -> Iterator[Fault]:

@@ -18,7 +18,8 @@ from engine.codec.payload import dumps
 from engine.contract.kinds import KINDS, Kind
 from engine.contract.profile import PROFILE, Profile
 from engine.errors import RecordError
-from engine.pipeline.callback import check_callback, is_loopback
+from engine.loopback import is_loopback
+from engine.pipeline.callback import check_callback
 from engine.pipeline.findings import Fault, did_you_mean
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB

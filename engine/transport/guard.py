@@ -82,16 +82,6 @@ def is_forbidden(address: str) -> bool:
     return any(parsed in network for network in _FORBIDDEN_V6)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a URL's host is this machine by its plain names: `localhost`, 127.0.0.0/8 or ::1."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def _embedded(address: IPv6Address) -> IPv4Address | None:
     number = int(address)
     if address in _6TO4:

@@ -22,7 +22,8 @@ from yarl import URL
 
 from engine.contract.exchange import Request, Response
 from engine.errors import BrokenAnswer, CapExceeded, CertificateRefused, ConnectFailed, EngineError, TimedOut
-from engine.transport.guard import Guard, is_loopback
+from engine.loopback import is_loopback
+from engine.transport.guard import Guard
 
 BODY_MAX = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from engine.contract.exchange import Request
 from engine.errors import BrokenAnswer, ConfigError, EngineError, TrustError, UnknownKey
 from engine.events import Warned
+from engine.loopback import is_loopback
 from engine.ports import Clock, Observer, Transport
 from engine.trust.bearer import Claims, PublicKey, Verifier, parse_jwks
 from engine.trust.flight import Flight
@@ -197,18 +197,9 @@ def _check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "https" and parts.hostname:
         return
-    if parts.scheme == "http" and _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and is_loopback(parts.hostname or ""):
         return
     raise ConfigError(
         f"keys are fetched by https, or by http from loopback, not from {parts.scheme}://{parts.hostname or ''}",
         hint="check auth_url in config.toml",
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

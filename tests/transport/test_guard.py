@@ -3,7 +3,8 @@
 import pytest
 
 from engine.errors import TrustError
-from engine.transport.guard import Guard, is_forbidden, is_loopback
+from engine.loopback import is_loopback
+from engine.transport.guard import Guard, is_forbidden
 
 
 @pytest.mark.parametrize(
