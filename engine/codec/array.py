@@ -29,13 +29,16 @@ MAX_REST = 16 * 1024 * 1024
 _GUESSES = 6
 _SEPARATOR_BYTES = 256
 
-# Possessive all over: nothing that a quote or a bracket decides is worth trying twice, and an
-# unfinished string must fail in linear time.
-_STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_REST_OF_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_TO_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+([\[\]{}])", re.DOTALL)
-_TO_COMMA = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+([\[\]{},])", re.DOTALL)
-_TO_OPEN_STRING = re.compile(rb'(?:[^"]++|' + _STRING + rb")*+", re.DOTALL)
+# Nothing that a quote or a bracket decides is tried twice, so an unfinished string fails in linear time.
+# Groups are atomic, not possessive: before CPython 3.11.5, `(?:...)*+` matches wrongly (gh-106052).
+# And counted: the matcher keeps some hundred bytes for every turn of a group until the group ends.
+_TURNS = b"{0,4000}"
+_INSIDE = rb'(?>(?:[^"\\]++|\\.)' + _TURNS + b")"
+_STRING = b'"' + _INSIDE + b'"'
+_INSIDE_STRING = re.compile(_INSIDE, re.DOTALL)
+# What may be passed over, and the bytes to stop at.
+_AT_DEPTH_1 = re.compile(rb'(?>(?:[^"\[\]{},]++|' + _STRING + b")" + _TURNS + b")", re.DOTALL), b",[]{}"
+_ELSEWHERE = re.compile(rb'(?>(?:[^"\[\]{}]++|' + _STRING + b")" + _TURNS + b")", re.DOTALL), b"[]{}"
 _NAME = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:", re.DOTALL)
 _ELEMENT_START = re.compile(rb"[ \t\r\n]*+(?:\{[ \t\r\n]*+" + _STRING + rb'|[\[{"])?', re.DOTALL)
 
@@ -59,21 +62,29 @@ class _Scanner:
 
     def step(self, data: bytearray) -> int | None:
         """Pass the next bracket or comma and give its byte; None when more data is needed."""
-        if self._in_string and not self._leave_string(data):
-            return None
-        found = (_TO_COMMA if self.depth == 1 else _TO_BRACKET).match(data, self.pos)
-        if found is None:
-            self._pass_the_rest(data)
-            return None
-        self.pos = found.end()
-        byte = data[self.pos - 1]
-        if byte in _OPENING:
-            self.depth += 1
-            if self.depth > self._max_depth:
-                raise _too_deep(self._max_depth)
-        elif byte != _COMMA:
-            self.depth -= 1
-        return byte
+        size = len(data)
+        while self.pos < size:
+            if self._in_string and not self._leave_string(data):
+                return None
+            pattern, marks = _AT_DEPTH_1 if self.depth == 1 else _ELSEWHERE
+            if found := pattern.match(data, self.pos):
+                self.pos = found.end()
+            if self.pos == size:
+                return None
+            byte = data[self.pos]
+            if byte in marks:
+                self.pos += 1
+                if byte in _OPENING:
+                    self.depth += 1
+                    if self.depth > self._max_depth:
+                        raise _too_deep(self._max_depth)
+                elif byte != _COMMA:
+                    self.depth -= 1
+                return byte
+            if byte == _QUOTE:  # of a string that is long, or not here in full
+                self.pos += 1
+                self._in_string = True
+        return None
 
     def drop(self, size: int) -> None:
         """The first `size` bytes went; what is left begins just inside the array."""
@@ -82,18 +93,9 @@ class _Scanner:
         else:
             self.pos, self.depth, self._in_string = 0, 1, False
 
-    def _pass_the_rest(self, data: bytearray) -> None:
-        # Nothing structural is left: the data ends here, or inside a string.
-        found = _TO_OPEN_STRING.match(data, self.pos)
-        self.pos = found.end() if found else self.pos
-        if self.pos < len(data):
-            self.pos += 1
-            self._in_string = True
-            self._leave_string(data)
-
     def _leave_string(self, data: bytearray) -> bool:
-        found = _REST_OF_STRING.match(data, self.pos)
-        self.pos = found.end() if found else self.pos
+        while (found := _INSIDE_STRING.match(data, self.pos)) and found.end() > self.pos:
+            self.pos = found.end()
         # What stops the pattern short of a quote is a lone backslash at the end: wait for its second half.
         if self.pos < len(data) and data[self.pos] == _QUOTE:
             self.pos += 1

@@ -1,6 +1,7 @@
 """Large arrays: whatever the chunks, the elements and the rest are those of the whole document."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -188,6 +189,22 @@ def test_a_large_element_within_the_cap_is_one_window():
     found, _ = read(json.dumps({"results": [1, big, 2]}).encode(), 1000)
 
     assert found == [1, big, 2]
+
+
+@pytest.mark.parametrize("document", [b'["' + b"\\n" * 1_000_000 + b'"]', b"[[" + b'"",' * 700_000 + b"1]]"])
+def test_the_scanner_needs_no_memory_of_its_own(document):
+    """However many escapes or strings stand in a row, looking for the brackets keeps none of them."""
+    data = bytearray(document)
+    scanner = array._Scanner(max_depth=10)
+    tracemalloc.start()
+    steps = 0
+    while scanner.step(data) is not None:
+        steps += 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert (scanner.pos, scanner.depth, steps % 2) == (len(data), 0, 0)
+    assert peak < 2_000_000
 
 
 def test_an_endless_rest_is_refused(monkeypatch):

@@ -97,6 +97,21 @@ def test_functions_take_six_arguments_at_most(engine_modules) -> None:
     assert not findings, "\n".join(findings)
 
 
+def test_no_pattern_has_a_possessive_group(engine_modules) -> None:
+    """`(?:...)*+` matches wrongly before CPython 3.11.5 (gh-106052), and the promise is 3.11: `(?>(?:...)*)`."""
+    possessive = re.compile(r"\)(?:[*+?]|\{[\d,]+\})\+")
+    offenders = [
+        f"{module.path}:{node.lineno}"
+        for module in engine_modules
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str | bytes)
+        and possessive.search(node.value if isinstance(node.value, str) else node.value.decode("latin-1"))
+    ]
+
+    assert offenders == []
+
+
 def test_every_module_has_a_subject(engine_modules) -> None:
     """No file or room is called util, helpers, common, base, misc, models or types."""
     findings = [

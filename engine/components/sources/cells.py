@@ -19,8 +19,8 @@ from engine.errors import RecordError
 # Python's own int() and float() also take "1_000", " 1", "inf" and digits of other scripts.
 _INT = re.compile(r"[+-]?[0-9]{1,4000}")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_INTS = re.compile(r"(?:[+-]?[0-9]{1,4000}\n)*+")
-_FLOATS = re.compile(r"(?:[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\n)*+")
+_INTS = re.compile(r"(?>(?:[+-]?[0-9]{1,4000}\n)*)")
+_FLOATS = re.compile(r"(?>(?:[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\n)*)")
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
