@@ -112,7 +112,7 @@ class Line:
         request = self._request(route, wire, token, trace)
         response = await self._transport.send(request)
         self._farewells.look(route.name, response.headers)
-        if not _is_success(route, response.status):
+        if not _is_success(route, wire, response.status):
             raise self._refusal(route, response)
         return Answered(_read(route, response), response.status, response.headers, trace_id_of(response.headers))
 
@@ -223,7 +223,10 @@ def trace_id_of(headers: Mapping[str, str]) -> str | None:
     return text if is_one else None
 
 
-def _is_success(route: Route[Any, Any], status: int) -> bool:
+def _is_success(route: Route[Any, Any], wire: Wire, status: int) -> bool:
+    if status == 304:
+        # It is an answer only to a question that named an ETag; to any other one the document is missing.
+        return status in route.status and "If-None-Match" in wire.headers
     return status in route.status or 200 <= status < 300
 
 

@@ -186,8 +186,13 @@ def schemas_of(kinds: Sequence[Any], *, ref: str) -> tuple[list[dict[str, Any]],
 
     A type that msgspec has no schema for may be anything.
     """
-    schemas, named = msgspec.json.schema_components(kinds, schema_hook=lambda kind: {}, ref_template=ref)
+    schemas, named = msgspec.json.schema_components(kinds, schema_hook=_anything, ref_template=ref)
     return list(schemas), named
+
+
+def _anything(kind: type) -> dict[str, Any]:
+    # An empty schema would say the same, but msgspec takes it for none.
+    return {"title": kind.__name__}
 
 
 def to_wire(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from engine.codec.payload import schemas_of, to_wire
-from engine.contract.deprecation import Deprecated, row_of
+from engine.contract.deprecation import row_of
 from engine.contract.problem import OAuthError, Problem
 from engine.contract.profile import PROFILE, Profile
 from engine.contract.route import Auth, Host, Nothing, Route, Text
@@ -22,6 +22,11 @@ from engine.contract.titles import title_of
 VERSION = "3.1.0"
 _REF = "#/components/schemas/{name}"
 _JSON = "application/json"
+_CONDITION = "If-None-Match"
+_COMMON = {
+    "traceparent": "W3C Trace Context. A malformed one starts a new trace and fails nothing.",
+    _CONDITION: "The ETag of before: an unchanged document is not sent again.",
+}
 _TRACE_HEADERS = {
     "X-Argus-Trace-ID": ("The trace of this request, 32 hex digits.", "^[0-9a-f]{32}$"),
     "X-Argus-Span-ID": ("The server's span of this request, 16 hex digits.", "^[0-9a-f]{16}$"),
@@ -60,9 +65,8 @@ def describe(
     schemas = dict(zip(kinds, refs, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        row = row_of(profile.deprecations, route.method, route.path)
         example = to_wire(examples[route.name]) if examples and route.name in examples else {}
-        described = _Operation(route, schemas, named, row, example).describe()
+        described = _Operation(route, schemas, named, example, profile).describe()
         if route.hosts != (Host.API,):
             described["servers"] = [{"url": places.of(host)} for host in route.hosts]
         paths.setdefault(route.path, {})[route.method.lower()] = described
@@ -88,13 +92,14 @@ class _Operation:
         route: Route[Any, Any],
         schemas: Mapping[Any, dict[str, Any]],
         named: Mapping[str, Any],
-        row: Deprecated | None,
         example: Mapping[str, Any],
+        profile: Profile,
     ) -> None:
         self._route = route
         self._example = example
         self._schemas = schemas
-        self._row = row
+        self._profile = profile
+        self._row = row_of(profile.deprecations, route.method, route.path)
         # A type without a name of its own (an empty question) has no members.
         asked = named[_name_of(schemas[route.ask])] if route.ask in schemas else {}
         self._members: dict[str, Any] = asked.get("properties", {})
@@ -131,7 +136,10 @@ class _Operation:
         if not self._has_body:
             found += [self._parameter(name, name, "query") for name in self._rest]
         found += [self._parameter(name, route.headers[name], "header") for name in self._in_headers]
-        return [*found, {"$ref": "#/components/parameters/traceparent"}]
+        common = ["traceparent"]
+        if 304 in route.status and _CONDITION not in route.headers.values():
+            common.append(_CONDITION)
+        return found + [{"$ref": f"#/components/parameters/{name}"} for name in common]
 
     def _parameter(self, member: str, name: str, where: str) -> dict[str, Any]:
         schema = _not_null(self._members[member])
@@ -157,7 +165,7 @@ class _Operation:
         route = self._route
         responses = {str(status): self._success(status) for status in route.status}
         error = OAuthError if route.auth is Auth.CLIENT else Problem
-        media = _JSON if route.auth is Auth.CLIENT else PROFILE.problem_type
+        media = _JSON if route.auth is Auth.CLIENT else self._profile.problem_type
         content = {media: {"schema": self._schemas[error]}}
         for status in self._refusals():
             headers = _header_refs("Retry-After") if status in (429, 503) else {}
@@ -200,7 +208,7 @@ class _Operation:
         if self._has_body:
             found |= {400, 413, 415, 422}
         if self._row is not None and self._row.sunset_at is not None:
-            found.add(PROFILE.after_sunset)
+            found.add(self._profile.after_sunset)
         return sorted(found)
 
 
@@ -208,13 +216,8 @@ def _components(document: dict[str, Any], named: Mapping[str, Any], places: Plac
     return {
         "schemas": _used(document, named),
         "parameters": {
-            "traceparent": {
-                "name": "traceparent",
-                "in": "header",
-                "required": False,
-                "description": "W3C Trace Context. A malformed one starts a new trace and fails nothing.",
-                "schema": {"type": "string"},
-            }
+            name: {"name": name, "in": "header", "required": False, "description": about, "schema": {"type": "string"}}
+            for name, about in _COMMON.items()
         },
         "headers": {
             name: {"description": about, "schema": {"type": "string", "pattern": pattern}}

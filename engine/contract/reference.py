@@ -115,23 +115,23 @@ class ModulePage(msgspec.Struct, frozen=True, kw_only=True):
 
 INDEX = Route(
     number=42, name="reference.index", method="GET", path="/api/docs", hosts=(Host.DOCS,), auth=Auth.PUBLIC,
-    ask=AskIndex, answer=DocsIndex, media=_BOTH,
+    ask=AskIndex, answer=DocsIndex, media=_BOTH, status=(200, 304),
 )  # fmt: skip
 TOPIC = Route(
     number=43, name="reference.topic", method="GET", path="/api/docs/{topic}", hosts=(Host.DOCS,), auth=Auth.PUBLIC,
-    ask=AskTopic, answer=TopicPage, media=_BOTH,
+    ask=AskTopic, answer=TopicPage, media=_BOTH, status=(200, 304),
 )  # fmt: skip
 MODULE = Route(
     number=44, name="reference.module", method="GET", path="/api/docs/modules/{slug}", hosts=(Host.DOCS,),
-    auth=Auth.PUBLIC, ask=AskModule, answer=ModulePage, media=_BOTH,
+    auth=Auth.PUBLIC, ask=AskModule, answer=ModulePage, media=_BOTH, status=(200, 304),
 )  # fmt: skip
 BRIEF = Route(
     number=45, name="reference.brief", method="GET", path="/llms.txt", hosts=(Host.DOCS,), auth=Auth.PUBLIC,
-    ask=Nothing, answer=Text, media=("text/plain",),
+    ask=Nothing, answer=Text, media=("text/plain",), status=(200, 304),
 )  # fmt: skip
 FULL = Route(
     number=46, name="reference.full", method="GET", path="/llms-full.txt", hosts=(Host.DOCS,), auth=Auth.PUBLIC,
-    ask=Nothing, answer=Text, media=("text/plain",),
+    ask=Nothing, answer=Text, media=("text/plain",), status=(200, 304),
 )  # fmt: skip
 
 ROUTES = (INDEX, TOPIC, MODULE, BRIEF, FULL)

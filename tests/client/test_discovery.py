@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.client.client import Access, Client
 from engine.contract.dates import field_date_s
-from engine.contract.deprecation import Deprecated, farewell_of
+from engine.contract.deprecation import Deprecated, farewell_of, in_words
 from engine.contract.profile import Profile
 from engine.contract.route import Text
 from engine.emulator.server import Emulator
@@ -18,6 +20,22 @@ from engine.trust.keyring import Keyring
 
 pytestmark = pytest.mark.anyio
 
+WORDS = [
+    "@",
+    "1688169599",
+    "true",
+    "Sat, 01 Jul 2023 00:00:00 GMT",
+    "<",
+    ">",
+    ";",
+    "rel=",
+    '"',
+    "sunset",
+    ",",
+    " ",
+    "-",
+]
+TEXTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=12).map("".join)
 DATES = Path(__file__).parents[3] / "shared" / "vectors" / "structured-field-tests" / "date.json"
 
 
@@ -156,6 +174,14 @@ def test_every_form_of_the_headers_is_read(headers, since_s, sunset_s):
 def test_what_cannot_be_read_says_nothing(text):
     """A header that is no date and no word of old is passed over."""
     assert farewell_of({"deprecation": text}) is None
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_no_header_ever_fails_anything(deprecation, sunset, link):
+    """Whatever the platform writes there, it is a farewell that can be told, or nothing."""
+    farewell = farewell_of({"deprecation": deprecation, "sunset": sunset, "link": link})
+
+    assert farewell is None or in_words("jobs.list", farewell).isprintable()
 
 
 def test_links_are_read_by_relation():

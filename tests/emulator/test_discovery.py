@@ -1,7 +1,10 @@
 """Discovery: the descriptor, the catalogue, the schemas by scope, CORS, and deprecations (contract 12)."""
 
 import json
+from fractions import Fraction
+from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
@@ -10,9 +13,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from engine.clock import ManualClock
 from engine.contract.catalog import ROUTES
 from engine.contract.deprecation import Deprecated
-from engine.contract.openapi import describe, published
+from engine.contract.openapi import Places, describe, published
 from engine.contract.profile import Profile
-from engine.contract.route import Auth, Host
+from engine.contract.route import Auth, Host, Route, Text
+from engine.contract.schemas import all_schemas
 from engine.emulator.discovery import places_of
 
 pytestmark = pytest.mark.anyio
@@ -59,6 +63,42 @@ async def test_a_document_of_every_route_is_valid(emulator):
 
     assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
     assert sum(map(len, document["paths"].values())) == len(ROUTES)
+
+
+class Strange(msgspec.Struct, rename="camel"):
+    """A question with other names on the wire, and a type that msgspec has no schema for."""
+
+    encounter_id: str
+    tenant_id: str
+    raw_body: msgspec.Raw
+    inner_value: Fraction | None = None
+
+
+def test_a_route_of_any_make_can_be_described():
+    """Renamed members, plain dicts, choices and foreign types: all become valid OpenAPI, members in their places."""
+    answers = (dict[str, Any], Text, Strange | None, msgspec.Raw)
+    routes = [
+        Route(
+            number=90 + number, name=f"strange.n{number}", method="POST", path="/v9/{encounterId}/" + str(number),
+            hosts=(Host.API,), auth=Auth.BEARER, ask=Strange, answer=answer, headers={"tenantId": "X-Tenant-ID"},
+            media=("application/fhir+json",), refusals=(409,),
+        )
+        for number, answer in enumerate(answers)
+    ]  # fmt: skip
+    places = Places(
+        auth="https://a.example", api="https://p.example", sandbox="https://s.example", docs="https://d.example"
+    )
+
+    document = describe(routes, places)
+
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+    operation = document["paths"]["/v9/{encounterId}/0"]["post"]
+    where = {one["name"]: one["in"] for one in operation["parameters"] if "name" in one}
+    assert where == {"encounterId": "path", "X-Tenant-ID": "header"}
+    body = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert set(body["properties"]) == {"innerValue", "rawBody"}
+    assert {"409", "404", "401"} <= set(operation["responses"])
+    assert all_schemas(routes, {})
 
 
 @pytest.mark.parametrize("path", [JSON, YAML, CATALOG, "/api/docs", "/llms.txt"])

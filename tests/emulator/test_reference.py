@@ -108,6 +108,21 @@ async def test_a_module_is_what_its_checksum_says(api):
         assert all(f"{'#' * one['level']} {one['text']}\n" in page["markdown"] for one in page["headings"])
 
 
+async def test_pages_have_the_documented_members(api):
+    """Topic and module have the members of contract 2.1, and no others."""
+    topic = (await api.send("GET", "/api/docs/async-jobs")).json
+    module = (await api.send("GET", "/api/docs/modules/data-import-export")).json
+
+    assert set(topic) == set("id title description lastUpdated sections relatedTopics markdown".split())
+    assert set(topic["sections"][0]) == {"id", "title", "content", "codeExamples"}
+    assert set(topic["sections"][0]["codeExamples"][0]) == {"language", "code", "description"}
+    assert set(module) == set(
+        "id slug title description category tags lastModified source_ref url htmlPath jsonPath markdownPath checksum"
+        " headings markdown".split()
+    )
+    assert set(module["headings"][0]) == {"id", "text", "level"}
+
+
 async def test_what_is_not_there_is_missing(api):
     """An unknown topic or module is 404, in the shape of every refusal."""
     for path in ("/api/docs/teleportation", "/api/docs/modules/teleportation", "/api/docs/modules"):
