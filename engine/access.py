@@ -45,6 +45,7 @@ async def open_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access
             access = Access(
                 auth_url=sandbox.auth_url,
                 api_url=sandbox.api_url,
+                docs_url=sandbox.docs_url,
                 client_id=platform.client_id,
                 client_secret=platform.client_secret,
                 scopes=platform.scopes,
@@ -63,6 +64,7 @@ async def open_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access
             access = Access(
                 auth_url=live.auth_url,
                 api_url=live.api_url,
+                docs_url=live.docs_url,
                 client_id=platform.client_id,
                 client_secret=platform.client_secret,
                 scopes=platform.scopes,
@@ -88,6 +90,7 @@ async def _emulator_access(settings: Settings, stack: AsyncExitStack) -> tuple[A
     access = Access(
         auth_url=url,
         api_url=url,
+        docs_url=url,
         sandbox_url=sandbox_url,
         client_id=client_id,
         client_secret=secret,

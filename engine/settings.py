@@ -76,6 +76,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     auth_url: Annotated[str, Meta(description="Where tokens and keys come from.")] = "https://auth.knogin.com"
     api_url: Annotated[str, Meta(description="The sandbox host.")] = "https://sandbox-api.knogin.com"
+    docs_url: Annotated[str, Meta(description="Where the documents are.")] = "https://knogin.com"
     token: Annotated[
         Secret | None, Meta(description="Minted by an administrator; without it client id and secret are used.")
     ] = None
@@ -86,6 +87,7 @@ class LiveSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     auth_url: Annotated[str, Meta(description="Where tokens and keys come from.")] = "https://auth.knogin.com"
     api_url: Annotated[str, Meta(description="The live host.")] = "https://api.knogin.com"
+    docs_url: Annotated[str, Meta(description="Where the documents are.")] = "https://knogin.com"
     issuer: Annotated[str | None, Meta(description="Expected `iss` of tokens, unless the contract's.")] = None
     audience: Annotated[str | None, Meta(description="Expected `aud` of tokens, unless the contract's.")] = None
 

@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.client.challenge import explain
+from engine.client.farewells import Farewells
 from engine.codec.payload import decode, encode
 from engine.contract.exchange import Request, Response, Trace
 from engine.contract.problem import OAuthError, refusal
-from engine.contract.route import Auth, Host, Nothing, Route, Wire, lay_out
+from engine.contract.route import Auth, Host, Nothing, Route, Text, Wire, lay_out
 from engine.errors import BrokenAnswer, ConfigError, EngineError, PlatformError, RecordError, Refused
 from engine.loopback import is_loopback
-from engine.ports import Clock, Transport
+from engine.ports import Clock, Observer, Transport
 from engine.settings import Secret
 from engine.version import __version__
 
@@ -39,7 +40,8 @@ _OAUTH_ERRORS = frozenset(
 class Answered(msgspec.Struct, Generic[Answer], frozen=True, gc=False):
     """An answer with what came around it.
 
-    `trace_id` is the platform's X-Argus-Trace-ID, None when it sent none. `answer` is None only after a 204.
+    `trace_id` is the platform's X-Argus-Trace-ID, None when it sent none. `answer` is None only after a 204, or the
+    304 that somebody asked for.
     """
 
     answer: Answer
@@ -81,13 +83,22 @@ class Line:
     Every base URL is https, or http on loopback; a token is never sent anywhere else.
     """
 
-    def __init__(self, transport: Transport, origins: Origins, clock: Clock, *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        origins: Origins,
+        clock: Clock,
+        *,
+        timeout_s: float = 30.0,
+        observer: Observer | None = None,
+    ) -> None:
         for origin in (origins.auth, origins.api, origins.sandbox, origins.docs):
             _check_origin(origin)
         self._transport = transport
         self._origins = origins
         self._clock = clock
         self._timeout_s = timeout_s
+        self._farewells = Farewells(observer)
 
     async def exchange(
         self, route: Route[Any, Answer], wire: Wire, *, token: Secret | None = None, trace: Trace | None = None
@@ -100,14 +111,15 @@ class Line:
         """
         request = self._request(route, wire, token, trace)
         response = await self._transport.send(request)
-        if not _is_success(route, response.status):
+        self._farewells.look(route.name, response.headers)
+        if not _is_success(route, wire, response.status):
             raise self._refusal(route, response)
         return Answered(_read(route, response), response.status, response.headers, trace_id_of(response.headers))
 
     def _request(self, route: Route[Any, Any], wire: Wire, token: Secret | None, trace: Trace | None) -> Request:
         _check_path(route, wire.target)
         headers = {
-            "Accept": "application/json",
+            "Accept": ", ".join(route.media),
             "Accept-Encoding": "identity",
             "User-Agent": AGENT,
             "traceparent": (trace.child() if trace else Trace.new()).traceparent,
@@ -211,19 +223,25 @@ def trace_id_of(headers: Mapping[str, str]) -> str | None:
     return text if is_one else None
 
 
-def _is_success(route: Route[Any, Any], status: int) -> bool:
+def _is_success(route: Route[Any, Any], wire: Wire, status: int) -> bool:
+    if status == 304:
+        # It is an answer only to a question that named an ETag; to any other one the document is missing.
+        return status in route.status and "If-None-Match" in wire.headers
     return status in route.status or 200 <= status < 300
 
 
 def _read(route: Route[Any, Answer], response: Response) -> Answer:
     if route.redirect or (route.answer is Nothing and not response.body):
         return route.answer()
-    if response.status == 204 and 204 in route.status:
+    if response.status in (204, 304) and response.status in route.status:
         return None  # type: ignore[return-value]  # said in `Answered`; the one route that may does look
     if response.headers.get("content-encoding", "identity") != "identity":
         encoding = response.headers["content-encoding"][:20]
         raise BrokenAnswer(f"{route.name}: the answer is encoded as {encoding!a}, which was not asked for")
     try:
+        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if _is_text(route, media_type):
+            return Text(_text_of(response.body), media_type)  # type: ignore[return-value]  # said by `route.media`
         return decode(response.body, route.answer)
     except RecordError as exc:
         raise BrokenAnswer(
@@ -231,6 +249,18 @@ def _read(route: Route[Any, Answer], response: Response) -> Answer:
             status=response.status,
             trace_id=trace_id_of(response.headers),
         ) from exc
+
+
+def _is_text(route: Route[Any, Any], media_type: str) -> bool:
+    """Whether an answer is text: the route gives nothing else, or it was asked for another form than JSON."""
+    return route.answer is Text or (media_type in route.media and not media_type.endswith("json"))
+
+
+def _text_of(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as exc:
+        raise RecordError("the text is not UTF-8") from exc
 
 
 def _without_words(body: bytes) -> bytes:

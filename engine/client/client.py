@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.client.call import AGENT, Answered, Caller, Line, Origins
+from engine.client.discovery import Discovery
 from engine.client.identity import Identity
 from engine.client.jobs import Jobs
 from engine.client.keys import Keys
 from engine.client.oauth import OAuth
+from engine.client.reference import Reference
 from engine.client.sandbox import Sandbox
 from engine.client.session import Proof, Session, by_client_credentials, by_hand, by_sandbox_mint
 from engine.client.tracing import Tracing
@@ -30,7 +32,7 @@ from engine.contract.route import Route
 from engine.contract.sandbox import MINT
 from engine.errors import Missing, PlatformError, RecordError, Throttled, TrustError, Unavailable
 from engine.loopback import is_loopback
-from engine.ports import BodyStream, Clock, Transport
+from engine.ports import BodyStream, Clock, Observer, Transport
 from engine.settings import Secret
 from engine.transport.patience import Patience
 from engine.trust.keyring import Keyring
@@ -42,13 +44,14 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     """Where, and as whom.
 
     `is_sandbox`: `api_url` is the sandbox's, and its token is `sandbox_token` or one that the app's own
-    credentials mint. `sandbox_url` lets a live client ask the sandbox's own routes too. With `patience`, an outage of
-    the token's issuer is waited out.
+    credentials mint. `sandbox_url` lets a live client ask the sandbox's own routes too; `docs_url` is where the
+    documents are. With `patience`, an outage of the token's issuer is waited out.
     """
 
     auth_url: str = "https://auth.knogin.com"
     api_url: str = "https://api.knogin.com"
     sandbox_url: str | None = None
+    docs_url: str | None = None
     client_id: str | None = None
     client_secret: Secret | None = None
     scopes: tuple[str, ...] = ()
@@ -74,11 +77,12 @@ class Client:
         clock: Clock,
         keyring: Keyring,
         downloads: Transport | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._clock = clock
         self._downloads = downloads or transport
         self._timeout_s = access.timeout_s
-        caller = _caller(transport, access, clock, keyring)
+        caller = _caller(transport, access, clock, keyring, observer)
         self._caller = caller
         self.identity = Identity(caller)
         self.oauth = OAuth(caller)
@@ -86,6 +90,8 @@ class Client:
         self.tracing = Tracing(caller)
         self.jobs = Jobs(caller)
         self.sandbox = Sandbox(caller)
+        self.discovery = Discovery(caller)
+        self.reference = Reference(caller)
 
     async def ask(self, name: str, members: Mapping[str, Any], *, trace: Trace | None = None) -> Any:
         """Ask any route by its name (`jobs.get`), with plain members; answers plain data.
@@ -163,14 +169,15 @@ def ask_of(route: Route[Any, Any], members: Mapping[str, Any]) -> Any:
     return from_plain(dict(members), route.ask, strict=False)
 
 
-def _caller(transport: Transport, access: Access, clock: Clock, keyring: Keyring) -> Caller:
+def _caller(transport: Transport, access: Access, clock: Clock, keyring: Keyring, observer: Observer | None) -> Caller:
     sandbox_url = access.api_url if access.is_sandbox else access.sandbox_url
     origins = Origins(
         auth=access.auth_url.rstrip("/"),
         api=access.api_url.rstrip("/"),
         sandbox=sandbox_url.rstrip("/") if sandbox_url else None,
+        docs=access.docs_url.rstrip("/") if access.docs_url else None,
     )
-    line = Line(transport, origins, clock, timeout_s=access.timeout_s)
+    line = Line(transport, origins, clock, timeout_s=access.timeout_s, observer=observer)
     live_proof = Proof(keyring=keyring, issuer=access.issuer, audience=access.audience)
     sandbox_proof = Proof(keyring=keyring, issuer=access.issuer, audience=PROFILE.sandbox_audience)
     live = sandbox = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -178,6 +179,20 @@ def has_twice(text: bytes, name: str) -> bool:
         if found > 1:
             return True
     return False
+
+
+def schemas_of(kinds: Sequence[Any], *, ref: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """JSON Schemas (2020-12) of types: one for each, and the named ones they refer to by `ref` (`#/…/{name}`).
+
+    A type that msgspec has no schema for may be anything.
+    """
+    schemas, named = msgspec.json.schema_components(kinds, schema_hook=_anything, ref_template=ref)
+    return list(schemas), named
+
+
+def _anything(kind: type) -> dict[str, Any]:
+    # An empty schema would say the same, but msgspec takes it for none.
+    return {"title": kind.__name__}
 
 
 def to_wire(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Dates as the wire writes them: HTTP dates (RFC 9110 section 5.6.7) and RFC 3339, as seconds since 1970.
+"""Dates as the wire writes them: HTTP dates (RFC 9110 section 5.6.7), RFC 3339 and structured fields, in seconds.
 
 Leap seconds count as the second before them plus one, as RFC 9110 and RFC 3339 allow them to be written. A date
 without a zone is UTC: what this machine calls local time never matters. No clock is read here.
@@ -9,8 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 
+# A bare item of RFC 9651 section 3.3, in the order: decimal or integer, string, token, bytes, boolean, date, text.
+_BARE = (
+    r"(?:-?(?:\d{1,12}\.\d{1,3}|\d{1,15})(?![\d.])"
+    r'|"(?:[ !#-\[\]-~]|\\[\\"])*"'
+    r"|[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*"
+    r"|:[A-Za-z0-9+/=]*:"
+    r"|\?[01]"
+    r"|@-?\d{1,15}(?![\d.])"
+    r'|%"(?:[ !#$&-~]|%[0-9a-f]{2})*")'
+)
+_ITEM = re.compile(rf"@(?P<date>-?[0-9]{{1,15}})(?:; *[a-z*][a-z0-9_.*-]*(?:={_BARE})?)*", re.ASCII)
 _LEAP = re.compile(r"(?<=\d:\d\d:)60(?!\d)")
 
 
@@ -22,6 +33,20 @@ def http_date_s(text: str) -> float | None:
 def rfc3339_s(text: str) -> float | None:
     """A date and time of RFC 3339; None when it is none."""
     return _seconds(text, datetime.fromisoformat)
+
+
+def http_date_text(at_s: float) -> str:
+    """Seconds since 1970 as an HTTP date, in the one form that may be sent."""
+    return format_datetime(datetime.fromtimestamp(int(at_s), UTC), usegmt=True)
+
+
+def field_date_s(text: str) -> int | None:
+    """The Date of a structured field that is one Item (RFC 9651 section 3.3.7): `@1688169599`; None when it is none.
+
+    Parameters are read over, but a broken one makes the whole field broken, as the RFC asks.
+    """
+    match = _ITEM.fullmatch(text.strip(" "))
+    return int(match["date"]) if match else None
 
 
 def _seconds(text: str, read: Callable[[str], datetime]) -> float | None:

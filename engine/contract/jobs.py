@@ -135,11 +135,11 @@ GET = Route(
 )  # fmt: skip
 RESULT = Route(
     number=30, name="jobs.result", method="GET", path="/v1/jobs/{id}/result", hosts=_HOSTS, auth=Auth.BEARER,
-    scopes=PROFILE.jobs_read_scopes, ask=GetJob, answer=ResultLink,
+    scopes=PROFILE.jobs_read_scopes, ask=GetJob, answer=ResultLink, refusals=(409, 410),
 )  # fmt: skip
 CANCEL = Route(
     number=31, name="jobs.cancel", method="DELETE", path="/v1/jobs/{id}", hosts=_HOSTS, auth=Auth.BEARER,
-    scopes=PROFILE.jobs_write_scopes, ask=GetJob, answer=RemoteJob, status=(200, 202, 204),
+    scopes=PROFILE.jobs_write_scopes, ask=GetJob, answer=RemoteJob, status=(200, 202, 204), refusals=(409,),
 )  # fmt: skip
 LIST = Route(
     number=32, name="jobs.list", method="GET", path="/v1/jobs", hosts=_HOSTS, auth=Auth.BEARER,

@@ -26,11 +26,11 @@ class KeySet(msgspec.Struct, frozen=True):
 
 WELL_KNOWN = Route(
     number=10, name="keys.well_known", method="GET", path="/.well-known/jwks.json", hosts=(Host.AUTH,),
-    auth=Auth.PUBLIC, ask=Nothing, answer=KeySet,
+    auth=Auth.PUBLIC, ask=Nothing, answer=KeySet, status=(200, 304),
 )  # fmt: skip
 VERSIONED = Route(
     number=11, name="keys.versioned", method="GET", path="/v1/auth/jwks.json", hosts=(Host.AUTH,),
-    auth=Auth.PUBLIC, ask=Nothing, answer=KeySet,
+    auth=Auth.PUBLIC, ask=Nothing, answer=KeySet, status=(200, 304),
 )  # fmt: skip
 
 ROUTES = (WELL_KNOWN, VERSIONED)

@@ -91,11 +91,12 @@ TOKEN = Route(
 SERVICE_TOKEN = Route(
     number=8, name="oauth.service_token", method="POST", path="/v1/platform/apps/{client_id}/service-token",
     hosts=(Host.AUTH,), auth=Auth.BEARER, scopes=PROFILE.admin_scopes, ask=MintServiceToken, answer=ServiceToken,
-    status=(200, 201),
+    status=(200, 201), refusals=(409,),
 )  # fmt: skip
 ROTATE_SECRET = Route(
     number=9, name="oauth.rotate_secret", method="POST", path="/v1/platform/apps/{client_id}/rotate-secret",
     hosts=(Host.AUTH,), auth=Auth.BEARER, scopes=PROFILE.admin_scopes, ask=RotateSecret, answer=RotatedSecret,
+    refusals=(409,),
 )  # fmt: skip
 
 ROUTES = (AUTHORIZE, TOKEN, SERVICE_TOKEN, ROTATE_SECRET)

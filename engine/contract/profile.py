@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.contract.deprecation import Deprecated
+
 LIVE_AUTH = "https://auth.knogin.com"
 LIVE_API = "https://api.knogin.com"
 SANDBOX_API = "https://sandbox-api.knogin.com"
@@ -35,6 +37,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     admin_scopes: tuple[str, ...] = ("argus:platform:admin",)
     jobs_read_scopes: tuple[str, ...] = ("argus:jobs:read",)
     jobs_write_scopes: tuple[str, ...] = ("argus:jobs:write",)
+    discovery_scopes: tuple[str, ...] = ("argus:discovery:read",)
     traces_read_scopes: tuple[str, ...] = ("argus:observability:read",)
     # Q12, Q23: lifetimes
     token_ttl_s: int = 3600
@@ -84,6 +87,17 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_now: str = "2026-05-08T12:00:00Z"
     # Q67: is X-Argus-Sandbox sent as false on live
     sandbox_header_on_live: bool = False
+    # 12.1: routes that the API's descriptor leaves out, by how their paths begin
+    openapi_hidden: tuple[str, ...] = ("/v1/platform/",)
+    # Q90
+    yaml_type: str = "application/yaml"
+    # 12.1: how long public documents may be kept
+    documents_max_age_s: int = 3600
+    # Q92: the deprecation matrix, and the answer after a sunset
+    deprecations: tuple[Deprecated, ...] = ()
+    after_sunset: int = 410
+    # Q94: who may read public documents from a browser; None is nobody else
+    cors_origin: str | None = "*"
 
 
 PROFILE = Profile()

@@ -41,13 +41,22 @@ class Nothing(msgspec.Struct, frozen=True):
     """An empty question, or an empty answer."""
 
 
+class Text(msgspec.Struct, frozen=True):
+    """An answer that is text and not JSON; `media_type` without its parameters."""
+
+    text: str
+    media_type: str = "text/plain"
+
+
 class Route(msgspec.Struct, Generic[Ask, Answer], frozen=True, kw_only=True):
     """One route.
 
     number    its row in contract table A       name      `group.verb`, as `engine call` takes it
-    scopes    any one of these is enough        status    success codes, the first is the usual one
+    scopes    any one of these is enough        status    success codes, the first is the usual one; with 304 it
+              has an ETag, and answers so to an If-None-Match that names it
     headers   Ask field -> header name          form      body is application/x-www-form-urlencoded
-    redirect  answers 302 and no body
+    redirect  answers 302 and no body           media     media types of the answer, the first is the usual one
+    refusals  statuses of refusal that do not follow from the rest of the route (409, for one)
     """
 
     number: int
@@ -63,6 +72,8 @@ class Route(msgspec.Struct, Generic[Ask, Answer], frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     form: bool = False
     redirect: bool = False
+    media: tuple[str, ...] = ("application/json",)
+    refusals: tuple[int, ...] = ()
 
     @property
     def group(self) -> str:

@@ -44,7 +44,7 @@ class ScenarioList(msgspec.Struct, frozen=True):
 MINT = Route(
     number=33, name="sandbox.token", method="POST", path="/v1/platform/apps/{client_id}/sandbox-token",
     hosts=(Host.AUTH,), auth=Auth.BEARER, scopes=("argus:platform:admin",), ask=MintSandboxToken,
-    answer=SandboxToken,
+    answer=SandboxToken, refusals=(409,),
 )  # fmt: skip
 SCENARIOS = Route(
     number=34, name="sandbox.scenarios", method="GET", path="/v1/sandbox/scenarios", hosts=(Host.SANDBOX,),

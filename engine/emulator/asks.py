@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from engine.codec.payload import check_caps, from_plain, loads
 from engine.contract.problem import FieldFault
 from engine.contract.route import Route
-from engine.emulator.refusal import OAuthRefusal, Refusal
+from engine.emulator.refusal import OAuthRefusal, Refusal, invalid
 from engine.errors import RecordError
 from engine.transport.listener import Incoming
 
@@ -29,7 +29,7 @@ _FORM_FIELDS_MAX = 50
 class Reading:
     """How one route's questions are read; built once per route."""
 
-    __slots__ = ("_headers", "_kind", "_required", "_route", "_where")
+    __slots__ = ("_headers", "_kind", "_not_text", "_required", "_route", "_where")
 
     def __init__(self, route: Route[Any, Any]) -> None:
         self._route = route
@@ -37,6 +37,7 @@ class Reading:
         self._headers = {field: header.lower() for field, header in route.headers.items()}
         fields = msgspec.structs.fields(route.ask)
         self._required = tuple(field.name for field in fields if field.required)
+        self._not_text = frozenset(field.encode_name for field in fields if not _takes_text(field.type))
         self._where = "query" if route.method in ("GET", "DELETE") else "body"
 
     def read(self, incoming: Incoming, in_path: Mapping[str, str]) -> Any:
@@ -47,6 +48,7 @@ class Reading:
         """
         if self._where == "query":
             members: dict[str, Any] = dict(incoming.query)
+            self._check_null(members)
         elif self._route.form:
             members = _read_form(incoming)
         else:
@@ -65,6 +67,12 @@ class Reading:
         except RecordError as exc:
             raise self._wrong(exc.message, members, in_path) from exc
 
+    def _check_null(self, members: Mapping[str, Any]) -> None:
+        """A query has no null, but reading its text as numbers would take the word for one."""
+        for name, text in members.items():
+            if name in self._not_text and text.lower() == "null":
+                raise invalid(self._where, name, "expected a value, got null", "type_error")
+
     def _wrong(self, said: str, members: Mapping[str, Any], in_path: Mapping[str, str]) -> Refusal:
         """Every missing member, or the first one of the wrong type."""
         faults = [
@@ -82,6 +90,11 @@ class Reading:
         if self._route.form:
             return OAuthRefusal(400, "invalid_request", text, {"Cache-Control": "no-store"})
         return Refusal(422, "invalid_request", text, errors=faults)
+
+
+def _takes_text(kind: Any) -> bool:
+    """Whether a member of this type may be any text."""
+    return kind in (str, Any) or str in get_args(kind)
 
 
 def _read_json(incoming: Incoming) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from engine.emulator import tracing
 from engine.emulator.asks import Reading
 from engine.emulator.call import Call, Caller, Handler, Reply
 from engine.emulator.gate import Gate
+from engine.emulator.margins import Margins
 from engine.emulator.refusal import Dropped, OAuthRefusal, Refusal
 from engine.emulator.state import State
 from engine.transport.listener import Incoming, Outgoing
@@ -81,6 +82,7 @@ class Dispatch:
         self._state = state
         self._gate = gate
         self._raw = raw_routes
+        self._margins = Margins(routes.values(), state.profile)
         self._root = _Node()
         self.requests: dict[str, int] = {}
         self.statuses: dict[int, int] = {}
@@ -137,6 +139,10 @@ class Dispatch:
             entry, entries = None, {}
         visit.entry = entry
         route = entry.route if entry else None
+        if method == "OPTIONS" and not is_sandbox:
+            asked = (one.route for one in entries.values())
+            if (preflight := self._margins.preflight(asked, incoming.headers)) is not None:
+                return preflight
         # The gate comes before routing (contract 10.3): an unknown path tells the wrong world nothing.
         visit.caller = self._gate.admit(incoming.headers.get("authorization"), route, is_sandbox=is_sandbox)
         if entry is None:
@@ -144,6 +150,7 @@ class Dispatch:
         name = entry.route.name
         self.requests[name] = self.requests.get(name, 0) + 1
         self._gate.check_scopes(visit.caller, entry.route)
+        self._margins.check(entry.route, self._state.now_s())
         await self._strike("request", name)
         reply = entry.handler(
             Call(
@@ -182,6 +189,8 @@ class Dispatch:
         status = outgoing.status
         if not outgoing.abort:
             outgoing.headers.update(_trace_headers(visit.trace))
+            if visit.entry is not None:
+                self._margins.add(visit.entry.route, outgoing.headers)
             if is_sandbox:
                 outgoing.headers["X-Argus-Sandbox"] = "true"
             elif self._state.profile.sandbox_header_on_live:

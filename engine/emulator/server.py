@@ -16,9 +16,9 @@ import msgspec
 
 from engine.clock import SystemClock
 from engine.codec.payload import encode, loads
-from engine.contract.catalog import ROUTES
+from engine.contract.catalog import EXAMPLES, ROUTES
 from engine.contract.profile import PROFILE, Profile
-from engine.emulator import identity, jobs, keys, life, oauth, results, sandbox, tracing
+from engine.emulator import discovery, identity, jobs, keys, life, oauth, reference, results, sandbox, tracing
 from engine.emulator.call import Handler
 from engine.emulator.dispatch import Dispatch, RawRoute
 from engine.emulator.faults import Faults
@@ -144,6 +144,8 @@ class Emulator:
             **tracing.handlers(state),
             **jobs.handlers(state),
             **sandbox.handlers(state, apps, tokens),
+            **discovery.handlers(state, ROUTES, EXAMPLES),
+            **reference.handlers(state, ROUTES, EXAMPLES),
         }
         self._worker = life.Worker(state)
         self._dispatch = Dispatch(state, gate, ROUTES, handlers, [*results.raw_routes(state), *self._own_routes()])

@@ -111,13 +111,14 @@ Checker = Callable[[bytes, Vouch], list[FieldFault]]
 
 
 class Craft(msgspec.Struct, frozen=True):
-    """One kind: how its payload is checked before a job exists, and how the job is done.
+    """One kind: how its payload is checked before a job exists, how the job is done, and the payload's type.
 
     `is_alone` work reads and changes entities, so two of them never overlap.
     """
 
     check: Checker
     perform: Performer
+    payload: type
     is_alone: bool = True
 
 

@@ -212,4 +212,4 @@ def _keep(attributes: list[Attribute], score: int, now: str) -> bytes:
     return encode({"score": score, "retrieved_at": now, "attributes": {a.name: a.value for a in attributes}})
 
 
-CRAFT = Craft(check, perform)
+CRAFT = Craft(check, perform, EnrichPayload)

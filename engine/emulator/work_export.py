@@ -215,4 +215,4 @@ def perform(task: Task, desk: Desk) -> Work:
     return Outcome(effects=[], summary=summary)
 
 
-CRAFT = Craft(check, perform)
+CRAFT = Craft(check, perform, ExportPayload)

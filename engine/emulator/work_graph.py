@@ -154,4 +154,4 @@ def perform(task: Task, desk: Desk) -> Work:
     return Outcome(effects=[], summary=summary)
 
 
-CRAFT = Craft(check, perform, is_alone=False)
+CRAFT = Craft(check, perform, GraphPayload, is_alone=False)

@@ -261,4 +261,4 @@ def _stop_at_errors(asked: ImportPayload, failed: int, received: int) -> None:
         raise WorkFailed("source_too_large", f"a source has at most {SOURCE_ROWS_MAX} rows")
 
 
-CRAFT = Craft(check, perform)
+CRAFT = Craft(check, perform, ImportPayload)

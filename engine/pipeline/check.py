@@ -222,9 +222,11 @@ def _addresses(settings: Settings) -> Iterator[Fault]:
         case "sandbox":
             urls["platform", "sandbox", "auth_url"] = platform.sandbox.auth_url
             urls["platform", "sandbox", "api_url"] = platform.sandbox.api_url
+            urls["platform", "sandbox", "docs_url"] = platform.sandbox.docs_url
         case "live":
             urls["platform", "live", "auth_url"] = platform.live.auth_url
             urls["platform", "live", "api_url"] = platform.live.api_url
+            urls["platform", "live", "docs_url"] = platform.live.docs_url
     for at, url in urls.items():
         if url is not None:
             yield from _address(at, url, carries_secrets=at[0] == "platform")

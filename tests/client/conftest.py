@@ -119,7 +119,7 @@ async def transport():
 def scripted(platform, transport, clock):
     """A client of the scripted platform."""
     access = Access(
-        auth_url=platform.url, api_url=platform.url, issuer=platform.url, client_id="app_1",
+        auth_url=platform.url, api_url=platform.url, docs_url=platform.url, issuer=platform.url, client_id="app_1",
         client_secret=Secret("s3cr3t"), scopes=("argus:jobs:read",),
     )  # fmt: skip
     keyring = Keyring(platform.url + JWKS, transport, clock)
@@ -136,16 +136,17 @@ async def emulator(anyio_backend):
 def client_of(transport):
     """A client of an emulator, as the assembly would make it."""
 
-    def make(emulator, **more):
+    def make(emulator, *, observer=None, **more):
         clock = SystemClock()
         access = Access(
             **{
                 "auth_url": emulator.base_url, "api_url": emulator.base_url, "sandbox_url": emulator.sandbox_url,
-                "issuer": emulator.base_url, "client_id": emulator.client_id,
+                "docs_url": emulator.base_url, "issuer": emulator.base_url, "client_id": emulator.client_id,
                 "client_secret": Secret(emulator.client_secret),
             }
             | more
         )  # fmt: skip
-        return Client(transport, access, clock=clock, keyring=Keyring(emulator.base_url + JWKS, transport, clock))
+        keyring = Keyring(emulator.base_url + JWKS, transport, clock)
+        return Client(transport, access, clock=clock, keyring=keyring, observer=observer)
 
     return make

@@ -50,6 +50,8 @@ async def test_each_method_sends_its_own_route(platform, scripted) -> None:
         "jobs.result": ("job_1",),
         "jobs.cancel": ("job_1",),
         "sandbox.token": ("app_1",),
+        "reference.topic": ("async-jobs",),
+        "reference.module": ("data-import-export",),
     }
     for name, route in ROUTES.items():
         if name == "sandbox.scenarios":

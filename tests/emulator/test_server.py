@@ -251,3 +251,15 @@ async def test_work_that_broke_is_not_hidden():
     emulator.state.unwritten_spans.clear()
     with pytest.raises(ExceptionGroup, match="unhandled"):
         await emulator.aclose()
+
+
+@pytest.mark.parametrize("word", ["null", "NULL"])
+async def test_a_query_has_no_null(api, word):
+    """The word is not read as an absent number; where text is wanted it is text."""
+    token = await api.token()
+
+    number = await api.send("GET", f"/v1/jobs?limit={word}", token=token)
+    text = await api.send("GET", f"/v1/jobs?kind={word}", token=token)
+
+    assert (number.status, number.json["errors"][0]["loc"]) == (422, ["query", "limit"])
+    assert text.status == 422 or text.json["jobs"] == []

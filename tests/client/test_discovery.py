@@ -1,0 +1,209 @@
+"""Discovery and documents, as the client reads them; and how it tells of deprecated routes (contract 12, 2.1)."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.client.client import Access, Client
+from engine.contract.dates import field_date_s
+from engine.contract.deprecation import Deprecated, farewell_of, in_words
+from engine.contract.profile import Profile
+from engine.contract.route import Text
+from engine.emulator.server import Emulator
+from engine.errors import ConfigError, Missing, PlatformError
+from engine.events import Warned
+from engine.transport.listener import Outgoing
+from engine.trust.keyring import Keyring
+
+pytestmark = pytest.mark.anyio
+
+WORDS = [
+    "@",
+    "1688169599",
+    "true",
+    "Sat, 01 Jul 2023 00:00:00 GMT",
+    "<",
+    ">",
+    ";",
+    "rel=",
+    '"',
+    "sunset",
+    ",",
+    " ",
+    "-",
+]
+TEXTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=12).map("".join)
+DATES = Path(__file__).parents[3] / "shared" / "vectors" / "structured-field-tests" / "date.json"
+
+
+class Recorder:
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def notice(self, event):
+        if isinstance(event, Warned):
+            self.warnings.append(event)
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+def listening(platform, transport, clock, recorder):
+    """A client of the scripted platform that tells its observer."""
+    access = Access(auth_url=platform.url, api_url=platform.url, docs_url=platform.url)
+    keyring = Keyring(platform.url + "/.well-known/jwks.json", transport, clock)
+    return Client(transport, access, clock=clock, keyring=keyring, observer=recorder)
+
+
+async def test_documents_are_typed(emulator, client_of):
+    """Descriptor, catalogue, schemas and pages come as values; YAML and llms.txt as text."""
+    client = client_of(emulator)
+
+    assert "/v1/jobs" in (await client.discovery.openapi()).answer.paths
+    assert (await client.discovery.openapi_yaml()).answer.text.startswith("openapi:")
+    context = (await client.discovery.catalog()).answer.linkset[0]
+    assert (context.anchor, context.service_desc[0].type) == (f"{emulator.base_url}/", "application/json")
+    assert (await client.discovery.schemas()).answer.total_count
+    assert (await client.reference.index()).answer.topics[0].id == "api-reference"
+    assert (await client.reference.topic("async-jobs")).answer.related_topics
+    assert (await client.reference.module("data-import-export")).answer.tags == ["import.bulk", "export.bulk"]
+    assert (await client.reference.brief()).answer.media_type == "text/plain"
+    assert "# Async jobs" in (await client.reference.full()).answer.text
+    with pytest.raises(Missing):
+        await client.reference.topic("teleportation")
+
+
+async def test_markdown_by_name_is_text(emulator, client_of):
+    """Whoever asks a page for Markdown gets text, and not a broken answer."""
+    answered = await client_of(emulator).answered("reference.topic", {"topic": "async-jobs", "format": "markdown"})
+
+    assert isinstance(answered.answer, Text)
+    assert answered.answer.text.startswith("# Async jobs")
+
+
+async def test_an_unchanged_document_is_no_answer(emulator, client_of):
+    """With the ETag of before the client reads 304, and None in place of the document."""
+    client = client_of(emulator)
+    first = await client.discovery.openapi()
+
+    again = await client.discovery.openapi(etag=first.headers["etag"])
+
+    assert (again.status, again.answer) == (304, None)
+
+
+async def test_a_304_that_nobody_asked_for_is_refused(platform, listening):
+    """A route without a condition has no answer to keep."""
+    platform.script["GET /llms.txt"] = Outgoing(status=304)
+
+    with pytest.raises(PlatformError, match="304"):
+        await listening.reference.brief()
+
+
+async def test_a_relation_may_be_text_or_an_array(platform, listening, answer_json):
+    """Link sets write extension attributes as arrays, and not everybody knows."""
+    for rel in ("provenance-verify-keys", ["provenance-verify-keys"]):
+        context = {"anchor": "https://x.example/", "service-meta": [{"href": "https://x.example/k", "rel": rel}]}
+        platform.script["GET /.well-known/api-catalog"] = answer_json({"linkset": [context], "more": 1})
+        assert (await listening.discovery.catalog()).answer.linkset[0].service_meta[0].rel == rel
+
+
+async def test_documents_need_a_host(emulator, client_of):
+    """Without the documents' host the client says so, and sends nothing."""
+    with pytest.raises(ConfigError, match="docs host"):
+        await client_of(emulator, docs_url=None).reference.index()
+
+
+async def test_a_row_of_the_matrix_changes_both_sides(transport, client_of, recorder):
+    """The emulator marks the route, the client works on and warns once for it, and for no other."""
+    row = Deprecated(
+        method="GET", path_template="/v1/jobs", deprecated_at="2026-05-01T00:00:00Z",
+        sunset_at="2126-06-01T00:00:00Z", successor="/v2/jobs", doc="https://knogin.com/docs/jobs",
+    )  # fmt: skip
+    for rows, told in (((), []), ((row,), ["platform.deprecated"])):
+        async with Emulator(profile=Profile(deprecations=rows)) as emulator:
+            client = client_of(emulator, observer=recorder)
+            for _ in range(3):
+                assert (await client.jobs.list()).answer.jobs == []
+            await client.discovery.openapi()
+        assert [warning.code for warning in recorder.warnings] == told
+    assert recorder.warnings[0].message == (
+        "jobs.list is deprecated since 01 May 2026 and ends on 01 Jun 2126; its successor is /v2/jobs;"
+        " see https://knogin.com/docs/jobs"
+    )
+
+
+async def test_a_refusal_tells_as_well(platform, listening, recorder, answer_json):
+    """A route that has ended answers 410, and the warning still comes before the error."""
+    platform.script["GET /llms.txt"] = answer_json({"detail": "gone"}, 410, Deprecation="@1777593600")
+
+    with pytest.raises(Missing):
+        await listening.reference.brief()
+
+    assert [warning.code for warning in recorder.warnings] == ["platform.deprecated"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "since_s", "sunset_s"),
+    [
+        ({"deprecation": "@1688169599"}, 1688169599, None),
+        ({"deprecation": "@1688169599;x=1"}, 1688169599, None),
+        ({"deprecation": "true"}, None, None),
+        ({"deprecation": "Sat, 01 Jul 2023 00:00:00 GMT"}, 1688169600, None),
+        ({"sunset": "Sat, 01 Jul 2023 00:00:00 GMT"}, None, 1688169600),
+        ({"deprecation": "@1688169599", "sunset": "never"}, 1688169599, None),
+        ({"deprecation": "@999999999999999"}, 999999999999999, None),
+    ],
+)
+def test_every_form_of_the_headers_is_read(headers, since_s, sunset_s):
+    """The RFC's form, and those that were in use before it."""
+    farewell = farewell_of(headers)
+
+    assert farewell is not None
+    assert (farewell.since_s, farewell.sunset_s) == (since_s, sunset_s)
+
+
+@pytest.mark.parametrize("text", ["", "false", "?0", "@", "@1.5", "@1, @2", "@1;=", "yesterday", "@" + "9" * 16])
+def test_what_cannot_be_read_says_nothing(text):
+    """A header that is no date and no word of old is passed over."""
+    assert farewell_of({"deprecation": text}) is None
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_no_header_ever_fails_anything(deprecation, sunset, link):
+    """Whatever the platform writes there, it is a farewell that can be told, or nothing."""
+    farewell = farewell_of({"deprecation": deprecation, "sunset": sunset, "link": link})
+
+    assert farewell is None or in_words("jobs.list", farewell).isprintable()
+
+
+def test_links_are_read_by_relation():
+    """Of each relation the first link; relations may be several, unquoted, and beside other parameters."""
+    link = (
+        '<https://a.example/x>; rel=deprecation; type="text/html", </v2>;title="a, b; c";rel="next successor-version"'
+    )
+    farewell = farewell_of({"deprecation": "true", "link": link})
+
+    assert (farewell.doc, farewell.successor) == ("https://a.example/x", "/v2")
+
+
+@pytest.mark.parametrize("case", json.loads(DATES.read_text()) if DATES.exists() else [], ids=lambda case: case["name"])
+def test_dates_of_structured_fields(case):
+    """The working group's own vectors of dates (RFC 9651)."""
+    want = None if case.get("must_fail") else case["expected"][0]["value"]
+
+    assert field_date_s(",".join(case["raw"])) == want
+
+
+def test_the_vectors_of_structured_fields_are_here():
+    """Says by name when the outside vectors are absent, instead of passing without them."""
+    if not DATES.exists():
+        pytest.skip("no structured-field-tests: the vectors are not here")
+    assert json.loads(DATES.read_text())
