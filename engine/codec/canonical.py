@@ -6,11 +6,19 @@ UTF-16 units, which no everyday encoder does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
+import msgspec
 import rfc8785
 
 from engine.errors import RecordError
+
+# Byte-equal to RFC 8785 for flat objects of text with ASCII names: its order differs only past ASCII, its numbers
+# not at all where there are none.
+_flat = msgspec.json.Encoder(order="sorted")
+_FLAT_TYPES = {str, type(None), bool}
 
 
 def canonical(value: Any) -> bytes:
@@ -24,3 +32,22 @@ def canonical(value: Any) -> bytes:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as exc:
         raise RecordError(f"no canonical JSON form: {exc}") from exc
+
+
+def canonical_each(values: Sequence[dict[str, Any]]) -> list[bytes]:
+    """The canonical bytes of each of many objects.
+
+    About a microsecond each where all of them are flat, hold text alone and have ASCII names.
+
+    Raises:
+        RecordError: as `canonical`.
+    """
+    names = set(chain.from_iterable(values))
+    types = set(map(type, chain.from_iterable(map(dict.values, values))))
+    if types <= _FLAT_TYPES and all(type(name) is str and name.isascii() for name in names):
+        try:
+            # No line end stands inside a JSON text of one line: within strings it is an escape.
+            return _flat.encode_lines(values).split(b"\n")[:-1]
+        except UnicodeEncodeError:
+            pass  # a lone surrogate: `canonical` says so
+    return [canonical(value) for value in values]

@@ -30,6 +30,7 @@ _encoder = msgspec.json.Encoder()
 _ESCAPES = re.compile(rb"\\.", re.DOTALL)
 _STRINGS = re.compile(rb'"[^"]*"?')
 _ALL_BUT_BRACKETS_AND_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
+_ALL_BUT_COLONS_AND_QUOTES = bytes(set(range(256)) - set(b':"'))
 _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 
 
@@ -178,6 +179,30 @@ def has_twice(text: bytes, name: str) -> bool:
         if found > 1:
             return True
     return False
+
+
+def check_single(text: bytes, value: Any) -> None:
+    """Refuse a JSON text in which an object has a member twice; `value` is what the text was decoded into.
+
+    Decoders keep the last one without a word, and others the first. Counts colons outside strings, for whole texts
+    at a time.
+
+    Raises:
+        RecordError: some object has a member twice.
+    """
+    left = _ESCAPES.sub(b"", text) if b"\\" in text else text
+    left = _STRINGS.sub(b"", left.translate(None, _ALL_BUT_COLONS_AND_QUOTES).replace(b'""', b""))
+    if left.count(b":") != _members_of(value):
+        raise RecordError("an object has a member twice")
+
+
+def _members_of(value: Any) -> int:
+    """How many members the objects in a plain value have, itself included."""
+    if isinstance(value, dict):
+        return len(value) + sum(_members_of(one) for one in value.values() if isinstance(one, dict | list))
+    if isinstance(value, list):
+        return sum(_members_of(one) for one in value if isinstance(one, dict | list))
+    return 0
 
 
 def to_wire(value: Any) -> Any:

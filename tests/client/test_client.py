@@ -50,6 +50,8 @@ async def test_each_method_sends_its_own_route(platform, scripted) -> None:
         "jobs.result": ("job_1",),
         "jobs.cancel": ("job_1",),
         "sandbox.token": ("app_1",),
+        "provenance.get": ("ev_1",),
+        "provenance.verify": ("ev_1",),
     }
     for name, route in ROUTES.items():
         if name == "sandbox.scenarios":
