@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from functools import cache
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgspec
@@ -31,6 +32,7 @@ _ESCAPES = re.compile(rb"\\.", re.DOTALL)
 _STRINGS = re.compile(rb'"[^"]*"?')
 _ALL_BUT_BRACKETS_AND_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
 _ALL_BUT_COLONS_AND_QUOTES = bytes(set(range(256)) - set(b':"'))
+_NESTING = {dict, list}
 _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 
 
@@ -191,18 +193,23 @@ def check_single(text: bytes, value: Any) -> None:
         RecordError: some object has a member twice.
     """
     left = _ESCAPES.sub(b"", text) if b"\\" in text else text
-    left = _STRINGS.sub(b"", left.translate(None, _ALL_BUT_COLONS_AND_QUOTES).replace(b'""', b""))
-    if left.count(b":") != _members_of(value):
+    left = left.translate(None, _ALL_BUT_COLONS_AND_QUOTES).replace(b'""', b"")
+    # What stands between two quotes is every other piece.
+    if sum(piece.count(b":") for piece in left.split(b'"')[::2]) != _members_of(value):
         raise RecordError("an object has a member twice")
 
 
 def _members_of(value: Any) -> int:
-    """How many members the objects in a plain value have, itself included."""
-    if isinstance(value, dict):
-        return len(value) + sum(_members_of(one) for one in value.values() if isinstance(one, dict | list))
-    if isinstance(value, list):
-        return sum(_members_of(one) for one in value if isinstance(one, dict | list))
-    return 0
+    """How many members the objects in a plain value have, itself included; a depth at a time."""
+    count, level = 0, [value]
+    while level:
+        objects = [one for one in level if type(one) is dict]
+        count += sum(map(len, objects))
+        inner = list(chain.from_iterable(map(dict.values, objects)))
+        inner += chain.from_iterable(one for one in level if type(one) is list)
+        # Most hold no more objects, which is quickly seen for all of them together.
+        level = [one for one in inner if type(one) in _NESTING] if not _NESTING.isdisjoint(map(type, inner)) else []
+    return count
 
 
 def to_wire(value: Any) -> Any:
