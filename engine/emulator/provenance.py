@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from engine.errors import RecordError
 from engine.trust.signers import HmacSigner, MlDsaSigner, Signer, derive_key
 from engine.trust.transcript import record_message, seal, verify
 
+_WEIGHT = re.compile(r"(?:^|;)\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 # Of a transcript's members, these tell one that was sent as the whole body from a body without one.
 _TRANSCRIPT_MEMBERS = ("records", "merkle_root", "root_signature")
 
@@ -152,9 +154,13 @@ def _caller(call: Call) -> Caller:
 
 
 def _prefers_json_ld(accept: str) -> bool:
-    """Whether an Accept header names JSON-LD; what else it names comes after (RFC 9110 section 12.5.1)."""
-    kinds = [one.partition(";")[0].strip().lower() for one in accept.split(",")]
-    return JSON_LD_TYPE in kinds and "application/json" not in kinds
+    """Whether an Accept header names JSON-LD, and not JSON as gladly (RFC 9110 section 12.5.1)."""
+    wishes: dict[str, float] = {}
+    for one in accept.split(","):
+        kind, _, parameters = one.partition(";")
+        weight = _WEIGHT.search(parameters)
+        wishes[kind.strip().lower()] = float(weight[1]) if weight else 1.0
+    return wishes.get(JSON_LD_TYPE, 0.0) > wishes.get("application/json", 0.0)
 
 
 def _transcript_in(call: Call) -> dict[str, Any] | None:

@@ -163,6 +163,46 @@ async def test_json_ld_is_a_view_of_the_same_data(start):
     }
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/ld+json, application/json;q=0.5", "application/ld+json"),
+        ("application/LD+json; q=0.2, */*;q=0.1", "application/ld+json"),
+        ("application/json;profile=x, application/ld+json;q=0.9", "application/json"),
+        ("application/json, application/ld+json", "application/json"),
+        ("application/ld+json;q=0", "application/json"),
+        ("text/html", "application/json"),
+    ],
+)
+async def test_the_gladlier_form_is_sent(start, accept, kind):
+    """Weights are read; JSON where both are as welcome, or neither."""
+    _, api = await start(QUICK)
+    await bring(api, "ev_1")
+
+    answer = await api.send("GET", PATH, token=await api.token(), headers={"Accept": accept})
+
+    assert answer.headers["Content-Type"] == kind
+    assert answer.headers["Vary"] == "Accept"
+
+
+async def test_a_large_import_leaves_a_chain_for_each_row(start):
+    """More rows than are written at once go by the redo log, with what is to be told of them."""
+    emulator, api = await start(QUICK)
+    names = [f"ev_{number}" for number in range(2000)]
+    job = await bring(api, *names)
+
+    async def written():
+        # Asked until the log is worked off: the job is over before that, and nobody is told.
+        while emulator.state.db.execute("SELECT 1 FROM redo").fetchone():
+            await read(api)
+
+    await written()
+    rows = emulator.state.db.execute("SELECT evidence_id, position, leaf FROM provenance").fetchall()
+    assert {row[0] for row in rows} == set(names)
+    assert len(rows) == 2000
+    assert {json.loads(row[2])["job_id"] for row in rows} == {job["id"]}
+
+
 @pytest.mark.parametrize("params", [{"format": "xml"}, {"algorithm": "md5"}, {"algorithm": "HMAC-SHA256"}])
 async def test_other_formats_and_algorithms_are_refused(start, params):
     """422 names the member and what there is."""

@@ -4,6 +4,8 @@ import copy
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.codec.canonical import canonical
 from engine.codec.payload import encode
@@ -258,6 +260,7 @@ def test_a_chain_without_records_has_the_empty_root() -> None:
         (lambda d: d["records"][1].pop("signature_alg"), "signature_alg"),
         (lambda d: d["records"][1].update(signed_at="2026-05-08T10:05:00"), r"records\[1\].signed_at"),
         (lambda d: d["records"][1].update(extra=2**60), "canonical"),
+        (lambda d: d["records"][1].update(signed_at="2026-05-08T10:05:00." + "0" * 100 + "Z"), "signed_at"),
     ],
 )
 def test_what_is_no_transcript_says_where(spoil, place) -> None:
@@ -283,6 +286,38 @@ def test_a_text_with_two_readings_is_refused(spoil) -> None:
     """A member twice, at any depth and however escaped, or what is no JSON object, is no transcript."""
     with pytest.raises(RecordError):
         read_transcript(spoil(encode(sealed())))
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+TIMES = st.sampled_from(["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-W19-5T10:00Z", "10:00Z"])
+
+
+@given(st.data())
+def test_any_other_value_anywhere_is_refused(data) -> None:
+    """A changed, added or missing member makes it unproven or no transcript, and breaks nothing else."""
+    document = copy.deepcopy(sealed())
+    target = data.draw(st.sampled_from([document, *document["records"]]))
+    # Members of a transcript that have no name here are covered by no signature; those of a record are.
+    name = data.draw(st.sampled_from(sorted(target)) | (st.nothing() if target is document else st.text(max_size=3)))
+    value = data.draw(JSON_VALUES | TIMES | st.just(...))
+    if name in target and value == target[name] and type(value) is type(target[name]):
+        return
+    if value is ...:
+        if name not in target:
+            return
+        del target[name]
+    else:
+        target[name] = value
+
+    try:
+        verdict = verify(document, [HMAC_SIGNER])
+    except RecordError:
+        return
+    assert not verdict.is_proven
 
 
 def test_colons_and_quotes_in_texts_are_not_members() -> None:
