@@ -108,3 +108,11 @@ def test_members_are_left_out_one_after_the_other(objects):
     assert without_x == [canonical(value | {"y": None}) for value in bare]
     assert without_both == [canonical(value) for value in bare]
     assert all("x" in value for value in whole)
+
+
+def test_many_with_names_past_ascii_are_sorted_by_utf_16():
+    """A sign beyond the first plane comes before U+E000 there, and after it by code point."""
+    value = {"\ue000": "a", "\U0001f600": "b"}
+
+    assert canonical_each([value]) == [canonical(value)]
+    assert canonical_each([value])[0].index("\U0001f600".encode()) < canonical_each([value])[0].index(b"\xee\x80\x80")

@@ -321,6 +321,34 @@ async def test_evidence_above_the_callers_clearance_is_not_there(start, level, s
         assert hidden.json["detail"] == absent.json["detail"]
 
 
+async def test_a_secret_look_at_evidence_does_not_make_it_secret(start):
+    """Only who writes evidence decides on its level, and the highest one stays."""
+    _, api = await start(QUICK)
+    await bring(api, "ev_1")
+    await do(api, "export.bulk", {"filter": {"ids": ["ev_1"]}}, secrecy_level="secret")
+    seen = await read(api)
+
+    await bring(api, "ev_1", secrecy_level="secret")
+    await bring(api, "ev_1")
+
+    assert (seen.status, (await read(api)).status) == (200, 404)
+
+
+async def test_the_content_hash_is_of_all_that_is_stored(start):
+    """Imported again unchanged, evidence keeps its enrichment, and so its hash; another content has another."""
+    _, api = await start(QUICK)
+    await bring(api, "ev_1")
+    await do(api, "intelligence.enrich.bulk", {"profile_ids": ["ev_1"]})
+    await bring(api, "ev_1")
+    rows = [{"external_id": "ev_1", "size": 2}]
+    await do(api, "import.bulk", {"source": {"inline": rows}, "entity_type": "evidence"})
+
+    hashes = [record["content_hash"] for record in (await read(api)).json["records"]]
+
+    assert hashes[1] == hashes[2]
+    assert len(set(hashes)) == 3
+
+
 async def test_the_clearance_is_a_row_of_the_profile(start):
     """A platform that clears callers for less hides more."""
     _, api = await start(QUICK, profile=Profile(clearance="standard"))
