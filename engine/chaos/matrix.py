@@ -24,7 +24,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tests     `tests/room/test_file.py::test_name` of each test that injects it and looks at what came of it
     result    survived · partly (some of its cases, `reason` says which not) · open (nothing holds it yet) · not here
               (it cannot be injected on this machine, or its part of the engine does not exist)
-    reason    why it is not simply survived
+    reason    why it is not simply survived, or the figures behind it
     """
 
     id: str

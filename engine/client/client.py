@@ -19,6 +19,7 @@ from engine.client.identity import Identity
 from engine.client.jobs import Jobs
 from engine.client.keys import Keys
 from engine.client.oauth import OAuth
+from engine.client.provenance import Provenance
 from engine.client.reference import Reference
 from engine.client.sandbox import Sandbox
 from engine.client.session import Proof, Session, by_client_credentials, by_hand, by_sandbox_mint
@@ -92,6 +93,7 @@ class Client:
         self.sandbox = Sandbox(caller)
         self.discovery = Discovery(caller)
         self.reference = Reference(caller)
+        self.provenance = Provenance(caller)
 
     async def ask(self, name: str, members: Mapping[str, Any], *, trace: Trace | None = None) -> Any:
         """Ask any route by its name (`jobs.get`), with plain members; answers plain data.

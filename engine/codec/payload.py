@@ -11,6 +11,7 @@ import codecs
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgspec
@@ -31,6 +32,8 @@ _encoder = msgspec.json.Encoder()
 _ESCAPES = re.compile(rb"\\.", re.DOTALL)
 _STRINGS = re.compile(rb'"[^"]*"?')
 _ALL_BUT_BRACKETS_AND_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
+_ALL_BUT_COLONS_AND_QUOTES = bytes(set(range(256)) - set(b':"'))
+_NESTING = {dict, list}
 _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 
 
@@ -193,6 +196,35 @@ def schemas_of(kinds: Sequence[Any], *, ref: str) -> tuple[list[dict[str, Any]],
 def _anything(kind: type) -> dict[str, Any]:
     # An empty schema would say the same, but msgspec takes it for none.
     return {"title": kind.__name__}
+
+
+def check_single(text: bytes, value: Any) -> None:
+    """Refuse a JSON text in which an object has a member twice; `value` is what the text was decoded into.
+
+    Decoders keep the last one without a word, and others the first. Counts colons outside strings, for whole texts
+    at a time.
+
+    Raises:
+        RecordError: some object has a member twice.
+    """
+    left = _ESCAPES.sub(b"", text) if b"\\" in text else text
+    left = left.translate(None, _ALL_BUT_COLONS_AND_QUOTES).replace(b'""', b"")
+    # What stands between two quotes is every other piece.
+    if sum(piece.count(b":") for piece in left.split(b'"')[::2]) != _members_of(value):
+        raise RecordError("an object has a member twice")
+
+
+def _members_of(value: Any) -> int:
+    """How many members the objects in a plain value have, itself included; a depth at a time."""
+    count, level = 0, [value]
+    while level:
+        objects = [one for one in level if type(one) is dict]
+        count += sum(map(len, objects))
+        inner = list(chain.from_iterable(map(dict.values, objects)))
+        inner += chain.from_iterable(one for one in level if type(one) is list)
+        # Most hold no more objects, which is quickly seen for all of them together.
+        level = [one for one in inner if type(one) in _NESTING] if not _NESTING.isdisjoint(map(type, inner)) else []
+    return count
 
 
 def to_wire(value: Any) -> Any:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.contract import discovery, identity, jobs, keys, oauth, reference, sandbox, tracing
+from engine.contract import discovery, identity, jobs, keys, oauth, provenance, reference, sandbox, tracing
 from engine.contract.route import Route
 
-_GROUPS = (identity, oauth, keys, tracing, jobs, sandbox, discovery, reference)
+_GROUPS = (
+    identity,
+    oauth,
+    keys,
+    tracing,
+    jobs,
+    sandbox,
+    provenance,
+    discovery,
+    reference,
+)
 
 ROUTES: dict[str, Route[Any, Any]] = {
     route.name: route for route in sorted((r for group in _GROUPS for r in group.ROUTES), key=lambda r: r.number)

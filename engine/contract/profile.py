@@ -39,6 +39,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     jobs_write_scopes: tuple[str, ...] = ("argus:jobs:write",)
     discovery_scopes: tuple[str, ...] = ("argus:discovery:read",)
     traces_read_scopes: tuple[str, ...] = ("argus:observability:read",)
+    provenance_read_scopes: tuple[str, ...] = ("argus:provenance:read",)
     # Q12, Q23: lifetimes
     token_ttl_s: int = 3600
     token_ttl_min_s: int = 60
@@ -98,6 +99,16 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     after_sunset: int = 410
     # Q94: who may read public documents from a browser; None is nobody else
     cors_origin: str | None = "*"
+    # Q82
+    provenance_keys_max_age_s: int = 3600
+    # Q83
+    provenance_salt: str = "argus-provenance-v1"
+    provenance_version: str = "2026.4"
+    # Q84: which entities are evidence, and who acts where a job does
+    evidence_types: tuple[str, ...] = ("evidence",)
+    job_actor_kind: str = "service"
+    # Q85: the highest secrecy level of evidence that callers of the external API are cleared for; above it, 404
+    clearance: str = "confidential"
 
 
 PROFILE = Profile()

@@ -28,7 +28,7 @@ from engine.contract.jobs import (
 from engine.contract.paging import Cursor, clamp_limit, read_cursor, write_cursor
 from engine.contract.problem import FieldFault
 from engine.contract.route import Host
-from engine.emulator import callbacks, effects, entities, jobs_sandbox, jobtable, life, results
+from engine.emulator import callbacks, effects, entities, jobs_sandbox, jobtable, life, provenance_chain, results
 from engine.emulator.call import Call, Caller, Handler, Reply
 from engine.emulator.crafts import CRAFTS
 from engine.emulator.jobtable import Ending, Job
@@ -36,7 +36,9 @@ from engine.emulator.refusal import Refusal, invalid
 from engine.emulator.state import State
 from engine.errors import RecordError
 
-SCHEMA = jobtable.SCHEMA + entities.SCHEMA + effects.SCHEMA + results.SCHEMA + callbacks.SCHEMA
+SCHEMA = "".join(
+    part.SCHEMA for part in (jobtable, entities, provenance_chain, effects, results, callbacks)
+)  # fmt: skip
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 

@@ -240,7 +240,8 @@ class Worker:
         state = self._state
         task = Task(
             job_id=job.id, realm=job.realm, kind=job.kind, payload=jobtable.payload_of(state, job.id),
-            now=state.now_text(job.due_ns), seed=state.options.seed,
+            now=state.now_text(job.due_ns), seed=state.options.seed, actor_id=job.client_id, trace_id=job.trace_id,
+            secrecy_level=job.secrecy_level,
         )  # fmt: skip
         desk = JobDesk(state, job, Entities(state, job.realm))
         outcome = await drive(CRAFTS[job.kind].perform(task, desk), state.clock)

@@ -1,7 +1,7 @@
 """Server: one emulator, put together: state, keys, gate, groups, two listeners, and the worker that runs jobs.
 
 Plays the auth, api and docs hosts on the live origin and sandbox-api on the sandbox origin. Paths under
-`/__emulator/` are ours and not the vendor's: books, fault tally and key rotation, for tests and the crash harness;
+`/__emulator/` are ours and not the vendor's: books, fault tally, key rotation and provenance keys, for tests;
 they need no token and exist only while the emulator listens on loopback. Decides nothing about requests itself.
 """
 
@@ -18,7 +18,20 @@ from engine.clock import SystemClock
 from engine.codec.payload import encode, loads
 from engine.contract.catalog import EXAMPLES, ROUTES
 from engine.contract.profile import PROFILE, Profile
-from engine.emulator import discovery, identity, jobs, keys, life, oauth, reference, results, sandbox, tracing
+from engine.contract.provenance import HMAC
+from engine.emulator import (
+    discovery,
+    identity,
+    jobs,
+    keys,
+    life,
+    oauth,
+    provenance,
+    reference,
+    results,
+    sandbox,
+    tracing,
+)
 from engine.emulator.call import Handler
 from engine.emulator.dispatch import Dispatch, RawRoute
 from engine.emulator.faults import Faults
@@ -146,6 +159,7 @@ class Emulator:
             **sandbox.handlers(state, apps, tokens),
             **discovery.handlers(state, ROUTES, EXAMPLES),
             **reference.handlers(state, ROUTES, EXAMPLES),
+            **provenance.handlers(state),
         }
         self._worker = life.Worker(state)
         self._dispatch = Dispatch(state, gate, ROUTES, handlers, [*results.raw_routes(state), *self._own_routes()])
@@ -172,6 +186,7 @@ class Emulator:
                 ("GET", _CONTROL + "books", self._books),
                 ("GET", _CONTROL + "faults", self._tally),
                 ("POST", _CONTROL + "rotate-keys", self._rotate),
+                ("GET", _CONTROL + "provenance-key", self._provenance_key),
             ]
         return routes
 
@@ -185,6 +200,11 @@ class Emulator:
 
     async def _tally(self, incoming: Incoming) -> Outgoing:
         return _json({"faults": self.state.faults.tally()})
+
+    async def _provenance_key(self, incoming: Incoming) -> Outgoing:
+        """A tenant's HMAC key, which partners get by ways of their own (Q86)."""
+        key = provenance.tenant_key(self.state, incoming.query.get("tenant_id", ""))
+        return _json({"algorithm": HMAC, "key": key.hex()})
 
     async def _rotate(self, incoming: Incoming) -> Outgoing:
         """`{"overlap": false}` makes it a rotation that nobody announced."""

@@ -8,14 +8,15 @@ a request, and nothing is changed before the outcome is committed: work that is 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from engine.codec.payload import decoder
 from engine.contract.problem import FieldFault
-from engine.emulator.entities import Effect, Shelf
+from engine.emulator.entities import Effect, Entity, Shelf
+from engine.emulator.provenance_chain import Note, Witness, is_evidence, note
 
 T = TypeVar("T")
 _PATH = re.compile(r"at `\$([^`]*)`")
@@ -26,7 +27,7 @@ STEP_ROWS = 500
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done: the payload as it came, for which realm, and what "now" is for this job."""
+    """What is to be done: the payload as it came, for which realm, for whom, and what "now" is for this job."""
 
     job_id: str
     realm: str
@@ -34,6 +35,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     now: str
     seed: int = 0
+    actor_id: str = ""
+    trace_id: str = ""
+    secrecy_level: str = ""
+
+    @property
+    def witness(self) -> Witness:
+        """On whose behalf evidence is touched."""
+        return Witness(self.realm, self.job_id, self.actor_id, self.trace_id, self.secrecy_level)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +145,15 @@ def write_rows(page: Page, parts: list[bytes], *, pad: int) -> Generator[None, N
                 page.write((b"," if index else b"") + text[:-1] + b',"pad":"' + b"x" * pad + b'"}')
                 yield None
         yield None
+
+
+def notes_of(task: Task, operation: str, touched: Iterable[Entity]) -> list[Note]:
+    """A deed of this job on those of some entities that are evidence."""
+    return [
+        note(task.witness, entity.external_id, operation, entity.properties, entity.enrichment)
+        for entity in touched
+        if is_evidence(entity.entity_type)
+    ]
 
 
 def read_payload(payload: bytes, kind: type[T]) -> T | list[FieldFault]:

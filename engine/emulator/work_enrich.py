@@ -20,7 +20,9 @@ from engine.contract.kinds import ENRICH as KIND
 from engine.contract.kinds import Attribute, EnrichRow, EnrichSummary
 from engine.contract.problem import FieldFault
 from engine.contract.profile import PROFILE
-from engine.emulator.entities import ENRICH, Effect, Entity
+from engine.contract.provenance import UPDATE
+from engine.emulator.entities import ENRICH, WITNESS, Effect, Entity
+from engine.emulator.provenance_chain import is_evidence
 from engine.emulator.work import (
     STEP_ROWS,
     Craft,
@@ -31,6 +33,7 @@ from engine.emulator.work import (
     Work,
     WorkFailed,
     fault,
+    notes_of,
     read_payload,
     write_rows,
 )
@@ -179,7 +182,7 @@ def perform(task: Task, desk: Desk) -> Work:
     succeeded = 0
     for names in _steps(asked.profile_ids):
         found = desk.shelf.find(names)
-        results, kept = [], []
+        results, kept, notes = [], [], []
         for name in names:
             entity = found.get(name)
             if entity is None:
@@ -190,11 +193,15 @@ def perform(task: Task, desk: Desk) -> Work:
                 EnrichRow(profile_id=name, status="succeeded", attributes=attributes, enrichment_score=score)
             )
             kept.append((task.realm, entity.external_id, _keep(attributes, score, task.now)))
+            if is_evidence(entity.entity_type):
+                notes += notes_of(task, UPDATE, (msgspec.structs.replace(entity, enrichment=kept[-1][2]),))
         succeeded += len(kept)
         if spoiled := desk.spoil(results):
             written.append(encode(spoiled)[1:-1])
         if kept:
             effects.append(Effect(ENRICH, kept))
+        if notes:
+            effects.append(Effect(WITNESS, [*notes]))
         yield None
     requested = len(asked.profile_ids)
     counted = EnrichSummary(requested=requested, succeeded=succeeded, failed=requested - succeeded)

@@ -16,7 +16,8 @@ from engine.codec.payload import loads
 from engine.contract.kinds import EXPORT, ExportRow
 from engine.contract.problem import FieldFault
 from engine.contract.profile import PROFILE
-from engine.emulator.entities import Entity, Query
+from engine.contract.provenance import EXPORT as DEED
+from engine.emulator.entities import WITNESS, Effect, Entity, Query
 from engine.emulator.export_formats import FORMATS, Format, masked
 from engine.emulator.work import (
     STEP_ROWS,
@@ -30,6 +31,7 @@ from engine.emulator.work import (
     Work,
     WorkFailed,
     fault,
+    notes_of,
     read_payload,
 )
 
@@ -204,15 +206,18 @@ def perform(task: Task, desk: Desk) -> Work:
             yield None
         layout.columns = [c for c in asked.fields if c in columns] if asked.fields else sorted(columns)
     files = _Files(desk, asked.format, layout)
+    effects: list[Effect] = []
     for page in _pages(asked, desk):
         if page:
             files.add([row_of(name, entity, asked) for name, entity in page])
+        if notes := notes_of(task, DEED, (entity for _, entity in page)):
+            effects.append(Effect(WITNESS, [*notes]))
         yield None
     files.close()
     rows = sum(file["rows"] for file in files.done)
     summary = desk.miscount({"files": len(files.done), "rows": rows})
     desk.manifest({"job_id": task.job_id, "kind": EXPORT, "summary": summary, "files": files.done})
-    return Outcome(effects=[], summary=summary)
+    return Outcome(effects=effects, summary=summary)
 
 
 CRAFT = Craft(check, perform, ExportPayload)

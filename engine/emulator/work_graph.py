@@ -15,7 +15,8 @@ from engine.codec.payload import encode, loads
 from engine.contract.kinds import GRAPH, GraphNode
 from engine.contract.problem import FieldFault
 from engine.contract.profile import PROFILE
-from engine.emulator.entities import Entity, Query
+from engine.contract.provenance import VIEW
+from engine.emulator.entities import WITNESS, Effect, Entity, Query
 from engine.emulator.graph_measures import LIMITS, Graph, Params, compute
 from engine.emulator.work import (
     STEP_ROWS,
@@ -27,6 +28,7 @@ from engine.emulator.work import (
     Work,
     WorkFailed,
     fault,
+    notes_of,
     read_payload,
 )
 
@@ -135,8 +137,11 @@ def perform(task: Task, desk: Desk) -> Work:
     if isinstance(asked, list):
         raise WorkFailed("invalid_payload", asked[0].msg)
     builder = _Builder(asked.params.link_by)
+    effects: list[Effect] = []
     for chosen in _chosen(asked.scope, desk, LIMITS.get(asked.algorithm, PROFILE.profile_ids_max)):
         builder.add(chosen)
+        if notes := notes_of(task, VIEW, (entity for _, entity in chosen)):
+            effects.append(Effect(WITNESS, [*notes]))
         yield None
     graph = builder.graph()
     seed = task.seed if asked.params.seed is None else asked.params.seed
@@ -151,7 +156,7 @@ def perform(task: Task, desk: Desk) -> Work:
     page = desk.open("", "application/json")
     page.write(encode(document)[:-1] + b',"nodes":' + encode(rows) + b"}")
     page.close()
-    return Outcome(effects=[], summary=summary)
+    return Outcome(effects=effects, summary=summary)
 
 
 CRAFT = Craft(check, perform, GraphPayload, is_alone=False)

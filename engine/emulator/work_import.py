@@ -17,7 +17,9 @@ import msgspec
 from engine.codec.payload import dumps, encode, loads
 from engine.contract.kinds import IMPORT, ImportRow, ImportSummary
 from engine.contract.problem import FieldFault
-from engine.emulator.entities import PUT, Effect, Entity, entity_id
+from engine.contract.provenance import CREATE, UPDATE
+from engine.emulator.entities import PUT, WITNESS, Effect, Entity, entity_id
+from engine.emulator.provenance_chain import Note, is_evidence
 from engine.emulator.work import (
     STEP_ROWS,
     Craft,
@@ -28,6 +30,7 @@ from engine.emulator.work import (
     Work,
     WorkFailed,
     fault,
+    notes_of,
     read_payload,
     write_rows,
 )
@@ -113,6 +116,8 @@ class _Import:
         self._renames = {s: t for s, t in asked.mapping.items() if t not in ("external_id", "label") and s != t}
         self._seen: dict[str, Entity] = {}
         self.counts: Counter[str] = Counter()
+        self.notes: list[Note] = []
+        self._is_evidence = is_evidence(asked.entity_type)
 
     def take(self, first: int, raws: list[bytes]) -> tuple[list[ImportRow], list[tuple[Any, ...]]]:
         """Decide a run of rows that begins at index `first`: their results, and the rows to store."""
@@ -165,6 +170,9 @@ class _Import:
         else:
             return ImportRow(index=row.index, external_id=row.external_id, status=status, id=there.id)
         self._seen[stored.external_id] = stored
+        if self._is_evidence:
+            whole = stored if there is None else msgspec.structs.replace(stored, enrichment=there.enrichment)
+            self.notes += notes_of(self._task, CREATE if there is None else UPDATE, (whole,))
         effects.append(
             (
                 self._task.realm, stored.external_id, stored.id, stored.entity_type, stored.label,
@@ -241,6 +249,9 @@ def perform(task: Task, desk: Desk) -> Work:
             written.append(encode(spoiled)[1:-1])
         if rows and not asked.dry_run:
             effects.append(Effect(PUT, rows))
+            if under_way.notes:
+                effects.append(Effect(WITNESS, [*under_way.notes]))
+        under_way.notes.clear()
         yield None
     counts = {status: under_way.counts[status] for status in _STATUSES}
     summary = desk.miscount(msgspec.to_builtins(ImportSummary(received=received, **counts)))

@@ -1,1 +1,1 @@
-"""Proofs: tokens against a cached key set, webhook signatures, canonical bytes."""
+"""Proofs: tokens against a cached key set, webhook signatures, chains of custody."""

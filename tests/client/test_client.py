@@ -52,6 +52,8 @@ async def test_each_method_sends_its_own_route(platform, scripted) -> None:
         "sandbox.token": ("app_1",),
         "reference.topic": ("async-jobs",),
         "reference.module": ("data-import-export",),
+        "provenance.get": ("ev_1",),
+        "provenance.verify": ("ev_1",),
     }
     for name, route in ROUTES.items():
         if name == "sandbox.scenarios":

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.codec.canonical import canonical
+from engine.codec.canonical import canonical, canonical_each, canonical_without
 from engine.errors import RecordError
 
 VALUES = st.recursive(
@@ -76,3 +76,43 @@ def test_what_has_no_canonical_form_is_refused(value):
     """It is an error of ours, not of the library."""
     with pytest.raises(RecordError):
         canonical(value)
+
+
+@given(st.lists(st.dictionaries(st.text(), VALUES, max_size=4), max_size=4))
+def test_many_have_the_bytes_of_each(objects):
+    """Canonicalised together or one by one, the bytes are the same."""
+    assert canonical_each(objects) == [canonical(one) for one in objects]
+
+
+@given(st.lists(st.dictionaries(st.text('abz_A~\x00"\\', max_size=3), st.text() | st.none() | st.booleans())))
+def test_many_flat_ones_have_the_bytes_of_each(objects):
+    """So too on the fast way, whatever the texts hold."""
+    assert canonical_each(objects) == [canonical(one) for one in objects]
+
+
+@pytest.mark.parametrize("value", [{"a": "\ud800"}, {"\ud800": "a"}, {"a": 2**60}, {1: "a"}, {"a": float("nan")}])
+def test_one_without_a_form_is_refused_among_many(value):
+    """As when it comes alone."""
+    with pytest.raises(RecordError):
+        canonical_each([{"a": "b"}, value])
+
+
+@given(st.lists(st.dictionaries(st.text(), VALUES, max_size=4), max_size=4))
+def test_members_are_left_out_one_after_the_other(objects):
+    """The second form lacks what the first lacks, and the objects stay as they are."""
+    whole = [value | {"x": "1", "y": None} for value in objects]
+
+    without_x, without_both = canonical_without(whole, "x", "y")
+
+    bare = [{name: one for name, one in value.items() if name not in ("x", "y")} for value in objects]
+    assert without_x == [canonical(value | {"y": None}) for value in bare]
+    assert without_both == [canonical(value) for value in bare]
+    assert all("x" in value for value in whole)
+
+
+def test_many_with_names_past_ascii_are_sorted_by_utf_16():
+    """A sign beyond the first plane comes before U+E000 there, and after it by code point."""
+    value = {"\ue000": "a", "\U0001f600": "b"}
+
+    assert canonical_each([value]) == [canonical(value)]
+    assert canonical_each([value])[0].index("\U0001f600".encode()) < canonical_each([value])[0].index(b"\xee\x80\x80")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.codec import payload
-from engine.codec.payload import MAX_DEPTH, check_caps, decode, depth_of, loads
+from engine.codec.payload import MAX_DEPTH, check_caps, check_single, decode, depth_of, encode, loads
 from engine.errors import CapExceeded, RecordError
 
 _VALUES: Any = st.recursive(
@@ -131,3 +131,24 @@ def test_what_is_no_json_value_is_refused_and_large_numbers_pass():
     assert payload.dumps({"n": 10**30}) == b'{"n":1' + b"0" * 30 + b"}"
     with pytest.raises(RecordError):
         payload.dumps({"n": object()})
+
+
+@given(
+    st.recursive(
+        st.none() | st.text('a:"\\{}[]é'), lambda inner: st.lists(inner) | st.dictionaries(st.text('a:"\\'), inner)
+    )
+)
+def test_a_text_without_doubles_is_let_through(value):
+    """Whatever its texts hold, and however it is nested and laid out."""
+    check_single(encode(value), value)
+    check_single(json.dumps(value, indent=1).encode(), value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":1,"a":1}', '[{"b":{"a":":","a":""}}]', '{"a":1,"\\u0061":2}', '{"a":[{"":1,"":2}]}', '{"\\"":1,"\\"":1}'],
+)
+def test_a_member_twice_is_seen_at_any_depth(text):
+    """Also when its two names are written differently."""
+    with pytest.raises(RecordError, match="twice"):
+        check_single(text.encode(), json.loads(text))

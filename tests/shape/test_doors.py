@@ -12,7 +12,7 @@ from collections.abc import Iterator
 DOORS = {
     "aiohttp": ("engine/transport/pooled.py", "engine/transport/listener.py"),
     "orjson": ("engine/codec/payload.py",),
-    "msgspec.json": ("engine/codec/payload.py",),
+    "msgspec.json": ("engine/codec/payload.py", "engine/codec/canonical.py"),
     # Comes with aiohttp; signed URLs need its `encoded=True`, or aiohttp quotes them again.
     "yarl": ("engine/transport/pooled.py",),
     "rfc8785": ("engine/codec/canonical.py",),
