@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.contract import identity, jobs, keys, oauth, sandbox, tracing
+from engine.contract import identity, jobs, keys, oauth, sandbox, tracing, webhooks
 from engine.contract.route import Route
 
-_GROUPS = (identity, oauth, keys, tracing, jobs, sandbox)
+_GROUPS = (identity, oauth, keys, webhooks, tracing, jobs, sandbox)
 
 ROUTES: dict[str, Route[Any, Any]] = {
     route.name: route for route in sorted((r for group in _GROUPS for r in group.ROUTES), key=lambda r: r.number)
