@@ -1,20 +1,28 @@
 """Deliveries of webhooks: events are told, signed, told again, given up, spared and replayed (contract 6.4-6.6)."""
 
+import asyncio
 import json
+import socket
 from typing import Any
 
 import msgspec
 import pytest
+from aiohttp.abc import AbstractResolver
 
 from engine.client.events import EventReader
-from engine.clock import ManualClock
+from engine.clock import ManualClock, SystemClock
+from engine.contract.exchange import Trace
 from engine.contract.profile import PROFILE
-from engine.emulator import subscriptions
+from engine.emulator import subscriptions, tracing
 from engine.emulator.faults import Faults
-from engine.emulator.state import Options
+from engine.emulator.state import Options, State
+from engine.emulator.subscriptions import Subscription
+from engine.emulator.webhook_courier import WebhookCourier
 from engine.errors import BadSignature
 from engine.settings import Secret
+from engine.transport.guard import Guard
 from engine.transport.listener import Outgoing
+from engine.transport.pooled import PooledTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -383,6 +391,45 @@ async def test_what_was_allowed_once_is_checked_when_it_is_sent(start, receiver,
 
     assert (row["status"], row["response_status"], row["error"]) == ("exhausted", None, "url.forbidden")
     assert receiver.got.empty()
+
+
+class NamesInside(AbstractResolver):
+    """A name server by which every name leads to one address of a private or link-local network."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def resolve(self, host, port=0, family=socket.AF_INET):
+        found = {"hostname": host, "port": port, "proto": 0, "flags": 0, "host": self._address}
+        return [found | {"family": socket.AF_INET}]
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "127.0.0.1"])
+async def test_a_public_name_of_a_private_address_is_not_asked(address):
+    """What a name leads to is judged when it is resolved; nothing is sent, and the attempt says why."""
+    state = State.open(QUICK, clock=SystemClock())
+    state.apply_schema(subscriptions.SCHEMA + tracing.SCHEMA)
+    webhook = Subscription(
+        id="wh_1", tenant_id="tnt_local", url="https://rebound.example/hook", events="[]", secret=SECRET,
+        status="active", created_ns=0, updated_ns=0,
+    )  # fmt: skip
+    subscriptions.put(state, webhook)
+    subscriptions.enqueue(state, webhook.id, "x", "evt_1", (None, Trace.new()), is_single=True)
+    transport = PooledTransport(guard=Guard(), resolver=NamesInside(address))
+
+    courier = asyncio.create_task(WebhookCourier(state, transport).run())
+    while subscriptions.pending(state):
+        await state.clock.sleep(0)
+    courier.cancel()
+    await asyncio.wait([courier])
+    await transport.aclose()
+
+    [(_, row)], _ = subscriptions.attempts(state, webhook.id, before=None, limit=10)
+    assert (row["status"], row["response_status"], row["error"]) == ("exhausted", None, "trust.address")
+    state.close()
 
 
 async def test_a_restart_sends_what_was_not_sent(start, receiver, tmp_path):
