@@ -24,6 +24,7 @@ from engine.client.reference import Reference
 from engine.client.sandbox import Sandbox
 from engine.client.session import Proof, Session, by_client_credentials, by_hand, by_sandbox_mint
 from engine.client.tracing import Tracing
+from engine.client.webhooks import Webhooks
 from engine.codec.payload import from_plain, to_wire
 from engine.contract.catalog import ROUTES
 from engine.contract.exchange import Request, Trace
@@ -89,6 +90,7 @@ class Client:
         self.oauth = OAuth(caller)
         self.keys = Keys(caller)
         self.tracing = Tracing(caller)
+        self.webhooks = Webhooks(caller)
         self.jobs = Jobs(caller)
         self.sandbox = Sandbox(caller)
         self.discovery = Discovery(caller)

@@ -40,6 +40,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     discovery_scopes: tuple[str, ...] = ("argus:discovery:read",)
     traces_read_scopes: tuple[str, ...] = ("argus:observability:read",)
     provenance_read_scopes: tuple[str, ...] = ("argus:provenance:read",)
+    webhooks_read_scopes: tuple[str, ...] = ("webhooks:read", "webhooks:write")
+    webhooks_write_scopes: tuple[str, ...] = ("webhooks:write",)
     # Q12, Q23: lifetimes
     token_ttl_s: int = 3600
     token_ttl_min_s: int = 60
@@ -72,6 +74,17 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     # Q36: callback delivery, delays between attempts
     callback_delays_s: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
     callback_timeout_s: float = 15.0
+    # 6.6: failures in a row that open a webhook's circuit, and for how long
+    webhook_circuit_failures: int = 5
+    webhook_circuit_s: float = 60.0
+    # Q32: how long, and how many, delivery attempts are kept
+    delivery_retention_s: int = 30 * 86_400
+    deliveries_max: int = 1000
+    # Q33, Q37: events
+    test_event: str = "webhook.test"
+    job_event_prefix: str = "job."
+    incident_event: str = "incident.updated"
+    incident_type: str = "incident"
     # Q47
     job_retention_s: int = 30 * 86_400
     result_retention_s: int = 7 * 86_400
