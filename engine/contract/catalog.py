@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.contract import discovery, identity, jobs, keys, oauth, provenance, reference, sandbox, tracing, webhooks
+from engine.contract import (
+    devices,
+    discovery,
+    identity,
+    jobs,
+    keys,
+    oauth,
+    provenance,
+    reference,
+    sandbox,
+    tracing,
+    webhooks,
+)
 from engine.contract.route import Route
 
 _GROUPS = (
@@ -12,6 +24,7 @@ _GROUPS = (
     oauth,
     keys,
     webhooks,
+    devices,
     tracing,
     jobs,
     sandbox,

@@ -40,6 +40,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     discovery_scopes: tuple[str, ...] = ("argus:discovery:read",)
     traces_read_scopes: tuple[str, ...] = ("argus:observability:read",)
     provenance_read_scopes: tuple[str, ...] = ("argus:provenance:read",)
+    devices_read_scopes: tuple[str, ...] = ("argus:devices:read", "argus:devices:write")
+    devices_write_scopes: tuple[str, ...] = ("argus:devices:write",)
     webhooks_read_scopes: tuple[str, ...] = ("webhooks:read", "webhooks:write")
     webhooks_write_scopes: tuple[str, ...] = ("webhooks:write",)
     # Q12, Q23: lifetimes
@@ -112,6 +114,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     after_sunset: int = 410
     # Q94: who may read public documents from a browser; None is nobody else
     cors_origin: str | None = "*"
+    # Q63
+    fhir_type: str = "application/fhir+json"
+    # Q64: the system of a code that names none, and how long after its last word a device counts as offline
+    device_code_system: str = "urn:iso:std:iso:11073:10101"
+    device_offline_after_s: int = 3600
     # Q82
     provenance_keys_max_age_s: int = 3600
     # Q83

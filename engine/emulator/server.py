@@ -22,6 +22,7 @@ from engine.contract.exchange import Trace
 from engine.contract.profile import PROFILE, Profile
 from engine.contract.provenance import HMAC
 from engine.emulator import (
+    devices,
     discovery,
     identity,
     jobs,
@@ -160,6 +161,7 @@ class Emulator:
             **keys.handlers(state, self.keys),
             **tracing.handlers(state),
             **webhooks.handlers(state),
+            **devices.handlers(state),
             **jobs.handlers(state),
             **sandbox.handlers(state, apps, tokens),
             **discovery.handlers(state, ROUTES, EXAMPLES),

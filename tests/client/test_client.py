@@ -7,6 +7,7 @@ import pytest
 
 from engine.client.client import Client
 from engine.contract.catalog import ROUTES
+from engine.contract.devices import EnrolDevice, Observe
 from engine.contract.exchange import Trace
 from engine.contract.identity import GovernApp
 from engine.contract.jobs import TERMINAL
@@ -59,6 +60,8 @@ async def test_each_method_sends_its_own_route(platform, scripted) -> None:
         "sandbox.token": ("app_1",),
         "reference.topic": ("async-jobs",),
         "reference.module": ("data-import-export",),
+        "devices.enrol": (EnrolDevice(manufacturer="m", model="n", serial_number="s", type_code="1"),),
+        "devices.observe": (Observe(device_id="dev_1", code="150456", value=97.0),),
         "provenance.get": ("ev_1",),
         "provenance.verify": ("ev_1",),
     }
