@@ -112,7 +112,7 @@ class Line:
         request = self._request(route, wire, token, trace)
         response = await self._transport.send(request)
         self._farewells.look(route.name, response.headers)
-        if not _is_success(route, wire, response.status):
+        if not _is_success(route, wire, response):
             raise self._refusal(route, response)
         return Answered(_read(route, response), response.status, response.headers, trace_id_of(response.headers))
 
@@ -223,7 +223,11 @@ def trace_id_of(headers: Mapping[str, str]) -> str | None:
     return text if is_one else None
 
 
-def _is_success(route: Route[Any, Any], wire: Wire, status: int) -> bool:
+def _is_success(route: Route[Any, Any], wire: Wire, response: Response) -> bool:
+    status = response.status
+    if status >= 400:
+        # Such an answer is the route's own only in one of its media types: GraphQL tells its errors so.
+        return status in route.status and _media_type(response) in route.media
     if status == 304:
         # It is an answer only to a question that named an ETag; to any other one the document is missing.
         return status in route.status and "If-None-Match" in wire.headers
@@ -239,7 +243,7 @@ def _read(route: Route[Any, Answer], response: Response) -> Answer:
         encoding = response.headers["content-encoding"][:20]
         raise BrokenAnswer(f"{route.name}: the answer is encoded as {encoding!a}, which was not asked for")
     try:
-        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        media_type = _media_type(response)
         if _is_text(route, media_type):
             return Text(_text_of(response.body), media_type)  # type: ignore[return-value]  # said by `route.media`
         return decode(response.body, route.answer)
@@ -249,6 +253,10 @@ def _read(route: Route[Any, Answer], response: Response) -> Answer:
             status=response.status,
             trace_id=trace_id_of(response.headers),
         ) from exc
+
+
+def _media_type(response: Response) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _is_text(route: Route[Any, Any], media_type: str) -> bool:

@@ -189,6 +189,9 @@ class _Operation:
             headers |= _header_refs("Location")
         elif status not in (204, 304) and route.answer is not Nothing:
             described["content"] = {media: {"schema": self._answer(media)} for media in route.media}
+            if status >= 400:
+                # The route tells its own errors in an answer; what comes before the route is told as ever.
+                described["content"][self._profile.problem_type] = {"schema": self._schemas[Problem]}
         return described
 
     def _answer(self, media: str) -> dict[str, Any]:

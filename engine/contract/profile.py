@@ -42,6 +42,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     provenance_read_scopes: tuple[str, ...] = ("argus:provenance:read",)
     devices_read_scopes: tuple[str, ...] = ("argus:devices:read", "argus:devices:write")
     devices_write_scopes: tuple[str, ...] = ("argus:devices:write",)
+    graphql_scopes: tuple[str, ...] = ("argus:graphql:execute",)
     epcr_read_scopes: tuple[str, ...] = ("argus:epcr:read",)
     epcr_write_scopes: tuple[str, ...] = ("argus:epcr:write",)
     webhooks_read_scopes: tuple[str, ...] = ("webhooks:read", "webhooks:write")

@@ -10,6 +10,7 @@ from engine.contract.catalog import ROUTES
 from engine.contract.devices import EnrolDevice, Observe
 from engine.contract.epcr import CreateEncounter
 from engine.contract.exchange import Trace
+from engine.contract.graphql import HEALTH_CHECK
 from engine.contract.identity import GovernApp
 from engine.contract.jobs import TERMINAL
 from engine.contract.oauth import AskToken, Authorize
@@ -34,7 +35,7 @@ async def test_each_route_has_exactly_one_method(scripted) -> None:
     found = methods_of(scripted)
 
     assert set(ROUTES) <= set(found)
-    assert set(found) - set(ROUTES) == {"jobs.create_raw"}
+    assert set(found) - set(ROUTES) == {"graphql.acqi_metrics", "jobs.create_raw"}
 
 
 async def test_each_method_sends_its_own_route(platform, scripted) -> None:
@@ -61,6 +62,7 @@ async def test_each_method_sends_its_own_route(platform, scripted) -> None:
         "sandbox.token": ("app_1",),
         "reference.topic": ("async-jobs",),
         "reference.module": ("data-import-export",),
+        "graphql.execute": (HEALTH_CHECK,),
         "epcr.get": ("enc_1",),
         "epcr.bundle": ("enc_1",),
         "epcr.create": (CreateEncounter(incident_id="inc_1", started_at="2026-05-08T12:00:00Z"),),
