@@ -90,7 +90,7 @@ LIST = Route(
 )  # fmt: skip
 ENROL = Route(
     number=24, name="devices.enrol", method="POST", path=_ROOT + "/enrol", hosts=_HOSTS, auth=Auth.BEARER,
-    scopes=PROFILE.devices_write_scopes, ask=EnrolDevice, answer=Device, status=(201, 200), refusals=(409,),
+    scopes=PROFILE.devices_write_scopes, ask=EnrolDevice, answer=Device, status=(201,), refusals=(409,),
 )  # fmt: skip
 OBSERVE = Route(
     number=25, name="devices.observe", method="POST", path=_ROOT + "/{deviceId}/observations", hosts=_HOSTS,

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS devices (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS observations (
   id TEXT PRIMARY KEY, device_id TEXT NOT NULL, key TEXT, encounter_id TEXT, resource BLOB NOT NULL,
-  UNIQUE (device_id, key)
+  taken_ns INTEGER NOT NULL, UNIQUE (device_id, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS observations_by_encounter ON observations (encounter_id) WHERE encounter_id IS NOT NULL;
 """
@@ -94,20 +94,27 @@ class _Routes:
         return Reply(status=201, body=self._view(row), headers={"Location": f"/api/v1/devices/{device_id}"})
 
     def observe(self, call: Call) -> Reply:
-        """Keep one measurement; a key that this device has used answers with what it made then, and 200."""
+        """Keep one measurement; a key that this device has used in a day answers with what it made then, and 200."""
         ask: contract.Observe = call.ask
         state = self._state
         device = self._view(self._row(ask.device_id, _caller(call).tenant_id))
         key = self._key(ask.idempotency_key)
         read = observations.read(ask, device, system=state.profile.device_code_system, now=state.now_text())
         observation_id = state.new_id("obs_")
+        now_ns = state.clock.now_ns()
+        window_ns = state.profile.idempotency_window_s * 1_000_000_000
         with state.transaction():
+            # A key past its window is free again (contract 9.2); what it made stays.
+            state.db.execute(
+                "UPDATE observations SET key = NULL WHERE device_id = ? AND key = ? AND taken_ns <= ?",
+                (device.id, key, now_ns - window_ns),
+            )
             made = state.db.execute(
-                "INSERT INTO observations (id, device_id, key, encounter_id, resource) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (device_id, key) DO NOTHING",
-                (observation_id, device.id, key, read.encounter_id, encode(read.resource)),
+                "INSERT INTO observations (id, device_id, key, encounter_id, resource, taken_ns)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (device_id, key) DO NOTHING",
+                (observation_id, device.id, key, read.encounter_id, encode(read.resource), now_ns),
             ).rowcount
-            state.db.execute("UPDATE devices SET seen_ns = ? WHERE id = ?", (state.clock.now_ns(), device.id))
+            state.db.execute("UPDATE devices SET seen_ns = ? WHERE id = ?", (now_ns, device.id))
         if not made:
             row = state.db.execute("SELECT id FROM observations WHERE device_id = ? AND key = ?", (device.id, key))
             observation_id = row.fetchone()[0]

@@ -7,6 +7,7 @@ whatever else a resource holds is kept as it came.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,20 @@ from engine.emulator.refusal import Refusal, invalid
 
 # FHIR R4, ObservationStatus (http://hl7.org/fhir/R4/valueset-observation-status.html).
 _STATUSES = frozenset("registered preliminary final amended corrected cancelled entered-in-error unknown".split())
+# FHIR R4, Observation: the choices of effective[x] and value[x] (http://hl7.org/fhir/R4/observation.html).
+_EFFECTIVE = frozenset(f"effective{kind}" for kind in ("DateTime", "Period", "Timing", "Instant"))
+_VALUES = frozenset(
+    f"value{kind}"
+    for kind in (
+        "Quantity", "CodeableConcept", "String", "Boolean", "Integer", "Range", "Ratio", "SampledData", "Time",
+        "DateTime", "Period",
+    )
+)  # fmt: skip
+# FHIR R4, the types dateTime, code and string (http://hl7.org/fhir/R4/datatypes.html).
+_DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-](0\d|1[0-4]):\d\d))?)?)?", re.ASCII)
+_WORDS = re.compile(r"[^\s\x00-\x1f]+([ ][^\s\x00-\x1f]+)*")
+_MDC = "urn:iso:std:iso:11073:10101"
+_MDC_CODE = re.compile(r"[0-9]{1,10}")
 _UCUM = "http://unitsofmeasure.org"
 _TEXT_MAX = 1000
 
@@ -51,13 +66,20 @@ def _of_members(ask: Observe, device: Device, system: str, now: str) -> Read:
         text = getattr(ask, name)
         if isinstance(text, str) and not 0 < len(text) <= _TEXT_MAX:
             raise invalid("body", name, f"must have 1 to {_TEXT_MAX} characters")
+        if isinstance(text, str) and not _WORDS.fullmatch(text):
+            raise invalid("body", name, "must be words with one space between them")
+    code_system = ask.code_system or system
+    if " " in code_system:
+        raise invalid("body", "code_system", "must be a URI, which has no spaces")
+    if code_system == _MDC and not _MDC_CODE.fullmatch(str(ask.code)):
+        raise invalid("body", "code", "must be an MDC code: 1 to 10 digits (ISO/IEEE 11073-10101)")
     at = now if ask.effective_at is UNSET else ask.effective_at
     if not _is_instant(at):
         raise invalid("body", "effective_at", "must be a date and time with its zone (RFC 3339)")
     resource: dict[str, Any] = {
         "resourceType": "Observation",
         "status": "final",
-        "code": {"coding": [{"system": ask.code_system or system, "code": ask.code}]},
+        "code": {"coding": [{"system": code_system, "code": ask.code}]},
         "effectiveDateTime": at,
         "device": _logical(device.id),
     }
@@ -79,17 +101,38 @@ def _of_resource(resource: Mapping[str, Any], device: Device) -> Read:
         raise _unfit("status", f"must be one of: {', '.join(sorted(_STATUSES))}")
     if not _has_code(resource.get("code")):
         raise _unfit("code", "must be a CodeableConcept with a coding or a text")
+    _check_choices(resource)
+    return Read({**resource, "device": _logical(device.id)}, _encounter_of(resource) or device.encounter_id)
+
+
+def _check_choices(resource: Mapping[str, Any]) -> None:
+    """At most one effective[x] and one value[x], each of a known type, and no reason for a value that is there."""
     values = [name for name in resource if name.startswith("value")]
-    if len(values) > 1:
-        raise _unfit(values[1], "there is more than one value[x]")
+    for stem, known in (("effective", _EFFECTIVE), ("value", _VALUES)):
+        found = [name for name in resource if name.startswith(stem)]
+        if strange := [name for name in found if name not in known]:
+            raise _unfit(strange[0], f"must be one of: {', '.join(sorted(known))}")
+        if len(found) > 1:
+            raise _unfit(found[1], f"there is more than one {stem}[x]")
+    if values and "dataAbsentReason" in resource:
+        raise _unfit("dataAbsentReason", f"there is a {values[0]} (FHIR R4, obs-6)")
     if not values and not any(name in resource for name in ("component", "hasMember", "dataAbsentReason")):
         raise _unfit("value", "there is no value[x], component, hasMember or dataAbsentReason")
-    if "effectiveDateTime" in resource and not isinstance(resource["effectiveDateTime"], str):
-        raise _unfit("effectiveDateTime", "must be text")
-    reference = resource.get("encounter")
-    told = reference.get("reference") if isinstance(reference, dict) else None
-    named = told.partition("Encounter/")[2] if isinstance(told, str) else ""
-    return Read({**resource, "device": _logical(device.id)}, named or device.encounter_id)
+    at = resource.get("effectiveDateTime", "2026")
+    if not isinstance(at, str) or not _is_date(at):
+        raise _unfit("effectiveDateTime", "must be a date, or a date and time with its zone (FHIR R4, dateTime)")
+
+
+def _encounter_of(resource: Mapping[str, Any]) -> str:
+    """Our id of the encounter a resource names, by reference or by identifier; empty when it names none."""
+    encounter = resource.get("encounter")
+    if not isinstance(encounter, dict):
+        return ""
+    told, identifier = encounter.get("reference"), encounter.get("identifier")
+    if isinstance(told, str) and "Encounter/" in told:
+        return told.rpartition("Encounter/")[2].partition("/")[0]
+    named = identifier.get("value") if isinstance(identifier, dict) else None
+    return named if isinstance(named, str) else ""
 
 
 def _logical(our_id: str) -> dict[str, Any]:
@@ -109,8 +152,15 @@ def _has_code(concept: Any) -> bool:
 
 
 def _is_instant(text: str) -> bool:
-    has_zone = text.endswith(("Z", "z")) or text[-6:-5] in ("+", "-")
-    return "T" in text and has_zone and rfc3339_s(text) is not None
+    return "T" in text and _is_date(text)
+
+
+def _is_date(text: str) -> bool:
+    """Whether this is a dateTime of FHIR R4: a year, a month, a day, or a moment with its zone."""
+    if not _DATE.fullmatch(text):
+        return False
+    whole = text + "-01-01"[len(text) - 4 :] if len(text) < 10 else text
+    return rfc3339_s(whole) is not None
 
 
 def _unfit(member: str, why: str) -> Refusal:

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 from fhir.resources.R4B.observation import Observation
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
 
 from engine.clock import ManualClock
+from engine.codec.payload import encode
+from engine.contract.devices import Device, Observe
+from engine.emulator.observations import read
+from engine.emulator.refusal import Refusal
 from engine.emulator.state import Options
 
 pytestmark = pytest.mark.anyio
@@ -104,9 +111,10 @@ async def test_a_plain_observation_is_kept_as_fhir(emulator, api):
 @pytest.mark.parametrize(
     ("member", "value"),
     [
-        ("code", None), ("code", ""), ("code", 7), ("value", None), ("value", ""), ("value", True),
+        ("code", None), ("code", ""), ("code", 7), ("code", "MDC_PULS"), ("code_system", "a b"), ("value", None),
+        ("value", ""), ("value", True),
         ("effective_at", "yesterday"), ("effective_at", "2026-05-08"), ("effective_at", "2026-05-08T12:00:00"),
-        ("unit", ""),
+        ("effective_at", "20260508T120000Z"), ("effective_at", "2026-05-08T12:00Z"), ("unit", ""), ("unit", " %"),
     ],
 )  # fmt: skip
 async def test_what_is_no_observation_is_refused(emulator, api, member, value):
@@ -125,7 +133,9 @@ async def test_what_is_no_observation_is_refused(emulator, api, member, value):
     ("member", "value"),
     [
         ("resourceType", "Patient"), ("status", "done"), ("code", {}), ("code", {"coding": [{}]}),
-        ("valueString", "a second value"), ("effectiveDateTime", 7),
+        ("valueString", "a second value"), ("valueColour", "red"), ("dataAbsentReason", {"text": "none"}),
+        ("effectiveDateTime", 7), ("effectiveDateTime", "yesterday"), ("effectiveDateTime", "2026-02-30"),
+        ("effectiveDateTime", "20260508T120000Z"), ("effectiveDay", "Monday"),
     ],
 )  # fmt: skip
 async def test_what_is_no_fhir_observation_is_refused(api, member, value):
@@ -186,6 +196,80 @@ async def test_a_key_makes_one_observation(emulator, api):
     assert emulator.state.db.execute("SELECT count(*) FROM observations").fetchone() == (3,)
 
 
+async def test_a_key_is_free_again_after_a_day(start):
+    """Past its window a key makes a second observation, and the first stays."""
+    clock = ManualClock()
+    emulator, api = await start(clock=clock)
+    path = f"{DEVICES}/{(await enrolled(api, await api.token()))['id']}/observations"
+    key = {"Idempotency-Key": "k-1"}
+
+    first = await api.send("POST", path, token=await api.token(), json=PLAIN, headers=key)
+    clock.advance(86_399)
+    within = await api.send("POST", path, token=await api.token(), json=PLAIN, headers=key)
+    clock.advance(1)
+    after = await api.send("POST", path, token=await api.token(), json=PLAIN, headers=key)
+
+    assert (within.status, within.json["id"]) == (200, first.json["id"])
+    assert (after.status, after.json["id"] == first.json["id"]) == (201, False)
+    assert emulator.state.db.execute("SELECT count(*) FROM observations").fetchone() == (2,)
+
+
+@pytest.mark.parametrize(
+    ("encounter", "filed"),
+    [
+        ({"reference": "Encounter/e1"}, "e1"),
+        ({"reference": "https://ehr.example/fhir/Encounter/e1/_history/2"}, "e1"),
+        ({"identifier": {"value": "enc_1"}}, "enc_1"),
+        ({"display": "the ward"}, "enc_of_device"),
+    ],
+)
+async def test_an_observation_is_filed_under_its_encounter(emulator, api, encounter, filed):
+    """The encounter a resource names, by reference or identifier, goes before the one its device is enrolled for."""
+    token = await api.token()
+    device = await enrolled(api, token, encounter_id="enc_of_device")
+    resource = {"resourceType": "Observation", "status": "final", "code": {"text": "pulse"}, "valueInteger": 60}
+
+    answer = await api.send(
+        "POST",
+        f"{DEVICES}/{device['id']}/observations",
+        token=token,
+        json=resource | {"encounter": encounter},
+        headers={"Content-Type": FHIR},
+    )
+
+    assert answer.status == 201
+    assert emulator.state.db.execute("SELECT encounter_id FROM observations").fetchone() == (filed,)
+
+
+_PIECES = st.text("a1%/ \t\n\x00\u00a0\u2028é-", max_size=6) | st.text(max_size=6)
+_MOMENTS = st.sampled_from(
+    "2026-05-08T12:00:00Z 2026-05-08T12:00:00.5+02:00 2026-05-08T12:00:00-05:00 2026-05-08T12:00Z 2026-W19-5T12:00:00Z"
+    " 2026-05-08t12:00:00z 20260508T120000Z 2026-05-08T24:00:00Z 2026-02-30T12:00:00Z 2026-05-08T12:00:00+99:00"
+    " 0000-01-01T00:00:00Z 2026-05-08 2026".split()
+)
+
+
+@given(
+    code=st.sampled_from(["150456", "0", "x"]) | _PIECES,
+    code_system=st.sampled_from(["urn:iso:std:iso:11073:10101", "http://loinc.org"]) | _PIECES | st.just(UNSET),
+    value=st.floats() | _PIECES,
+    unit=_PIECES | st.just(UNSET),
+    effective_at=_MOMENTS | st.just(UNSET),
+    encounter_id=_PIECES | st.just(UNSET),
+)
+def test_whatever_is_taken_is_fhir(**members):
+    """No plain observation passes our checks and then fails a FHIR R4 reader that is not ours."""
+    device = Device(id="dev_1", manufacturer="m", model="n", serial_number="s", type_code="1")
+    ask = Observe(device_id="dev_1", **members)
+
+    try:
+        taken = read(ask, device, system="urn:iso:std:iso:11073:10101", now="2026-05-08T12:00:00Z")
+    except Refusal:
+        return
+
+    Observation.model_validate_json(encode(taken.resource))
+
+
 async def test_an_unknown_device_is_not_found(api):
     """404 for an id that was never given."""
     answer = await api.send("POST", f"{DEVICES}/dev_none/observations", token=await api.token(), json=PLAIN)
@@ -218,7 +302,7 @@ async def test_a_tenant_does_not_see_another(api):
 
 
 async def test_each_route_has_its_scope(api):
-    """Listing takes `argus:devices:read` or `:write`, enrolling and observing `:write`; 403 otherwise."""
+    """Listing takes `argus:devices:read` or `:write`, observing and enrolling (here again: 409) `:write`; else 403."""
     device = await enrolled(api, await api.token())
     path = f"{DEVICES}/{device['id']}/observations"
 
@@ -227,8 +311,9 @@ async def test_each_route_has_its_scope(api):
         return [
             (await api.send("GET", DEVICES, token=held)).status,
             (await api.send("POST", path, token=held, json=PLAIN)).status,
+            (await api.send("POST", DEVICES + "/enrol", token=held, json=WISH)).status,
         ]
 
-    assert await statuses("argus:jobs:read") == [403, 403]
-    assert await statuses("argus:devices:read") == [200, 403]
-    assert await statuses("argus:devices:write") == [200, 201]
+    assert await statuses("argus:jobs:read") == [403, 403, 403]
+    assert await statuses("argus:devices:read") == [200, 403, 403]
+    assert await statuses("argus:devices:write") == [200, 201, 409]
