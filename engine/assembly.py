@@ -274,7 +274,7 @@ async def _work(session: Session, opened: Opened, stages: Stages, *, spec: Pipel
         await run.run(opened.jobs, opened.marks, limit=limit)
     except EngineError as exc:
         failure = exc if isinstance(exc, RunFailed) else RunFailed(exc.message, pipeline=spec.name, causes=[exc])
-        failure.report = session.failed(opened, exit_code=failure.exit)
+        failure.report = await session.failed(opened, failure)
         raise failure from exc
     return await session.close(opened, run, manifest=stages.landing.manifest)
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.client.call import AGENT, Answered, Caller, Line, Origins
+from engine.client.devices import Devices
 from engine.client.discovery import Discovery
 from engine.client.identity import Identity
 from engine.client.jobs import Jobs
@@ -24,6 +25,7 @@ from engine.client.reference import Reference
 from engine.client.sandbox import Sandbox
 from engine.client.session import Proof, Session, by_client_credentials, by_hand, by_sandbox_mint
 from engine.client.tracing import Tracing
+from engine.client.webhooks import Webhooks
 from engine.codec.payload import from_plain, to_wire
 from engine.contract.catalog import ROUTES
 from engine.contract.exchange import Request, Trace
@@ -89,6 +91,8 @@ class Client:
         self.oauth = OAuth(caller)
         self.keys = Keys(caller)
         self.tracing = Tracing(caller)
+        self.devices = Devices(caller)
+        self.webhooks = Webhooks(caller)
         self.jobs = Jobs(caller)
         self.sandbox = Sandbox(caller)
         self.discovery = Discovery(caller)
@@ -164,7 +168,10 @@ def ask_of(route: Route[Any, Any], members: Mapping[str, Any]) -> Any:
     Raises:
         RecordError: a member the question does not have, lacks, or has of another type.
     """
-    known = [field.name for field in msgspec.structs.fields(route.ask)]
+    # On the wire some members have another name: `deviceId`.
+    written = {field.name: field.encode_name for field in msgspec.structs.fields(route.ask)}
+    members = {written.get(name, name): value for name, value in members.items()}
+    known = list(written.values())
     if strange := [name for name in members if name not in known]:
         has = ", ".join(known) or "no members"
         raise RecordError(f"{route.name} has no member {', '.join(strange)[:80]!a}", hint=f"it has {has}")

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.contract import discovery, identity, jobs, keys, oauth, provenance, reference, sandbox, tracing
+from engine.contract import (
+    devices,
+    discovery,
+    identity,
+    jobs,
+    keys,
+    oauth,
+    provenance,
+    reference,
+    sandbox,
+    tracing,
+    webhooks,
+)
 from engine.contract.route import Route
 
 _GROUPS = (
     identity,
     oauth,
     keys,
+    webhooks,
+    devices,
     tracing,
     jobs,
     sandbox,

@@ -159,7 +159,10 @@ class _Operation:
         kind = "application/x-www-form-urlencoded" if self._route.form else _JSON
         example = {name: value for name, value in self._example.items() if name in self._rest}
         content = {"schema": schema} | ({"example": example} if example else {})
-        return {"required": bool(schema["required"]), "content": {kind: content}}
+        told = {kind: content}
+        if self._route.whole is not None:
+            told[self._route.whole[1]] = {"schema": {"type": "object"}}
+        return {"required": bool(schema["required"]), "content": told}
 
     def _responses(self) -> dict[str, Any]:
         route = self._route

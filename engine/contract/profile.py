@@ -40,6 +40,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     discovery_scopes: tuple[str, ...] = ("argus:discovery:read",)
     traces_read_scopes: tuple[str, ...] = ("argus:observability:read",)
     provenance_read_scopes: tuple[str, ...] = ("argus:provenance:read",)
+    devices_read_scopes: tuple[str, ...] = ("argus:devices:read", "argus:devices:write")
+    devices_write_scopes: tuple[str, ...] = ("argus:devices:write",)
+    webhooks_read_scopes: tuple[str, ...] = ("webhooks:read", "webhooks:write")
+    webhooks_write_scopes: tuple[str, ...] = ("webhooks:write",)
     # Q12, Q23: lifetimes
     token_ttl_s: int = 3600
     token_ttl_min_s: int = 60
@@ -72,6 +76,17 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     # Q36: callback delivery, delays between attempts
     callback_delays_s: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
     callback_timeout_s: float = 15.0
+    # 6.6: failures in a row that open a webhook's circuit, and for how long
+    webhook_circuit_failures: int = 5
+    webhook_circuit_s: float = 60.0
+    # Q32: how long, and how many, delivery attempts are kept
+    delivery_retention_s: int = 30 * 86_400
+    deliveries_max: int = 1000
+    # Q33, Q37: events
+    test_event: str = "webhook.test"
+    job_event_prefix: str = "job."
+    incident_event: str = "incident.updated"
+    incident_type: str = "incident"
     # Q47
     job_retention_s: int = 30 * 86_400
     result_retention_s: int = 7 * 86_400
@@ -99,6 +114,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     after_sunset: int = 410
     # Q94: who may read public documents from a browser; None is nobody else
     cors_origin: str | None = "*"
+    # Q63
+    fhir_type: str = "application/fhir+json"
+    # Q64: the system of a code that names none, and how long after its last word a device counts as offline
+    device_code_system: str = "urn:iso:std:iso:11073:10101"
+    device_offline_after_s: int = 3600
     # Q82
     provenance_keys_max_age_s: int = 3600
     # Q83

@@ -57,6 +57,7 @@ class Route(msgspec.Struct, Generic[Ask, Answer], frozen=True, kw_only=True):
     headers   Ask field -> header name          form      body is application/x-www-form-urlencoded
     redirect  answers 302 and no body           media     media types of the answer, the first is the usual one
     refusals  statuses of refusal that do not follow from the rest of the route (409, for one)
+    whole     (Ask field, media type): when given, this field is the whole body, of that type
     """
 
     number: int
@@ -74,6 +75,7 @@ class Route(msgspec.Struct, Generic[Ask, Answer], frozen=True, kw_only=True):
     redirect: bool = False
     media: tuple[str, ...] = ("application/json",)
     refusals: tuple[int, ...] = ()
+    whole: tuple[str, str] | None = None
 
     @property
     def group(self) -> str:
@@ -109,6 +111,9 @@ def lay_out(route: Route[Ask, Any], ask: Ask) -> Wire:
         headers["Content-Type"] = "application/x-www-form-urlencoded"
         form = {name: _text(value) for name, value in members.items() if value is not None}
         return Wire(path, headers, urlencode(form).encode())
+    if route.whole is not None and route.whole[0] in members:
+        headers["Content-Type"] = route.whole[1]
+        return Wire(path, headers, encode(members[route.whole[0]]))
     headers["Content-Type"] = "application/json"
     return Wire(path, headers, encode(members))
 

@@ -36,7 +36,7 @@ class Reading:
         self._kind = route.ask
         self._headers = {field: header.lower() for field, header in route.headers.items()}
         fields = msgspec.structs.fields(route.ask)
-        self._required = tuple(field.name for field in fields if field.required)
+        self._required = tuple(field.encode_name for field in fields if field.required)
         self._not_text = frozenset(field.encode_name for field in fields if not _takes_text(field.type))
         self._where = "query" if route.method in ("GET", "DELETE") else "body"
 
@@ -53,6 +53,8 @@ class Reading:
             members = _read_form(incoming)
         else:
             members = _read_json(incoming)
+            if self._route.whole is not None and _kind_of(incoming) == self._route.whole[1]:
+                members = {self._route.whole[0]: members}
         for name, header in self._headers.items():
             members.pop(name, None)
             if header in incoming.headers:
@@ -101,7 +103,7 @@ def _read_json(incoming: Incoming) -> dict[str, Any]:
     if not incoming.body:
         return {}
     _check_encoding(incoming)
-    kind = incoming.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    kind = _kind_of(incoming)
     if kind != "application/json" and not kind.endswith("+json"):
         raise Refusal(415, "unsupported_media_type", f"The body must be application/json, not {kind[:80]}.")
     try:
@@ -113,6 +115,10 @@ def _read_json(incoming: Incoming) -> dict[str, Any]:
         fault = FieldFault(["body"], f"expected an object, got {type(document).__name__}", "type_error")
         raise Refusal(422, "invalid_request", "The body must be a JSON object.", errors=[fault])
     return document
+
+
+def _kind_of(incoming: Incoming) -> str:
+    return incoming.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
 
 
 def _read_form(incoming: Incoming) -> dict[str, Any]:

@@ -80,9 +80,12 @@ _FIELDS = Delivery.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
 
 
-def check_url(state: State, url: str) -> FieldFault | None:
-    """What is wrong with a callback URL: https only, no credentials, no private address; loopback where allowed."""
-    loc: list[str | int] = ["body", "callback_url"]
+def check_url(state: State, url: str, *, member: str = "callback_url") -> FieldFault | None:
+    """What is wrong with a URL we are to post to: https only, no credentials, no private address.
+
+    Loopback where the options allow it. `member` is the member of the body that holds the URL.
+    """
+    loc: list[str | int] = ["body", member]
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -114,7 +117,8 @@ def _is_public(host: str) -> bool:
 def transport_for(state: State) -> PooledTransport:
     """Connections for callbacks: to public addresses, and to loopback by name where the options allow it."""
     allowed = LOOPBACK if state.options.allow_loopback_callbacks else frozenset()
-    return PooledTransport(concurrency=SENDING_AT_ONCE, guard=Guard(allowed_hosts=allowed))
+    # Twice: callbacks and webhooks leave by it, and slow receivers of the one must not hold up the other.
+    return PooledTransport(concurrency=2 * SENDING_AT_ONCE, guard=Guard(allowed_hosts=allowed))
 
 
 def set_secret(state: State, client_id: str, secret: str) -> None:
@@ -135,10 +139,8 @@ def signature(secret: bytes, body: bytes) -> str:
     return "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
-def enqueue(state: State, job: Job, ending: Ending) -> str | None:
-    """Store the callback of a job that ends, inside the transaction that ends it; its id, or None if none is due."""
-    if job.callback_url is None:
-        return None
+def told_of(job: Job, ending: Ending) -> dict[str, Any]:
+    """What is told of a job that ends (contract 9.7)."""
     told: dict[str, Any] = {
         "id": job.id,
         "kind": job.kind,
@@ -148,9 +150,16 @@ def enqueue(state: State, job: Job, ending: Ending) -> str | None:
     }
     if ending.error is not None:
         told["error"] = msgspec.to_builtins(ending.error)
+    return told
+
+
+def enqueue(state: State, job: Job, ending: Ending) -> str | None:
+    """Store the callback of a job that ends, inside the transaction that ends it; its id, or None if none is due."""
+    if job.callback_url is None:
+        return None
     delivery = Delivery(
         id=state.new_id("dlv_"), job_id=job.id, tenant_id=job.tenant_id, client_id=job.client_id,
-        url=job.callback_url, body=canonical(told), trace_id=job.trace_id, span_id=job.span_id,
+        url=job.callback_url, body=canonical(told_of(job, ending)), trace_id=job.trace_id, span_id=job.span_id,
         is_sandbox=job.is_sandbox, status=PENDING, attempt=0, due_ns=state.clock.now_ns(),
     )  # fmt: skip
     state.db.execute(
@@ -178,23 +187,66 @@ def attempts(state: State, job_id: str) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def headers_of(state: State, delivery: Delivery, span: Trace, body: bytes, secret: bytes) -> dict[str, str]:
-    """The headers of one attempt; the `webhook-*` ones are Standard Webhooks' (Q34)."""
+def standard_headers(state: State, delivery_id: str, body: bytes, key: bytes) -> dict[str, str]:
+    """The `webhook-*` headers of one attempt: id, time of sending, and the signature over both and the body (Q34)."""
     at = str(state.clock.now_ns() // 1_000_000_000)
-    mac = hmac.new(secret, f"{delivery.id}.{at}.".encode() + body, hashlib.sha256).digest()
+    mac = hmac.new(key, f"{delivery_id}.{at}.".encode() + body, hashlib.sha256).digest()
+    return {
+        "webhook-id": delivery_id,
+        "webhook-timestamp": at,
+        "webhook-signature": "v1," + base64.b64encode(mac).decode(),
+    }
+
+
+def headers_of(state: State, delivery: Delivery, span: Trace, body: bytes, secret: bytes) -> dict[str, str]:
+    """The headers of one attempt."""
     headers = {
         "Content-Type": "application/json",
         "X-Argus-Signature": signature(secret, body),
         "X-Argus-Job-ID": delivery.job_id,
         "X-Argus-Trace-ID": delivery.trace_id,
         "traceparent": span.traceparent,
-        "webhook-id": delivery.id,
-        "webhook-timestamp": at,
-        "webhook-signature": "v1," + base64.b64encode(mac).decode(),
+        **standard_headers(state, delivery.id, body, secret),
     }
     if delivery.is_sandbox:
         headers["X-Argus-Sandbox"] = "true"
     return headers
+
+
+def wait_after(state: State, delivery_id: str, tried: int, asked_s: float | None) -> float | None:
+    """Seconds until the next try after `tried` tries, at least what the receiver asked for; None after the last."""
+    delays_s = state.profile.callback_delays_s
+    if tried >= len(delays_s):
+        return None
+    jitter = 1 + _JITTER * (2 * state.random("callback", delivery_id, tried) - 1)
+    return max(delays_s[tried] * jitter * state.options.callback_time_factor, asked_s or 0.0)
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What a receiver said: its status, None if nothing came; the wait it asks for; why nothing came."""
+
+    status: int | None = None
+    wait_s: float | None = None
+    error: str | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        """Only 2xx succeeds (Q36)."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+async def post(state: State, transport: Transport, url: str, headers: dict[str, str], body: bytes) -> Answer:
+    """Send one message, unless its URL may not be asked; never raises, follows no redirect."""
+    if check_url(state, url) is not None:
+        return Answer(error="url.forbidden")
+    request = Request(
+        "POST", url, headers, body, route="callback", template="", timeout_s=state.profile.callback_timeout_s
+    )
+    try:
+        response = await transport.send(request)
+    except EngineError as exc:
+        return Answer(error=exc.code)
+    return Answer(response.status, retry_after_s(response.headers, now_s=state.now_s()))
 
 
 class Courier:
@@ -256,46 +308,31 @@ class Courier:
             if fault.flag("forge"):
                 await self._send_forged(delivery)
         span = Trace(delivery.trace_id, new_span_id())
-        status, wait_s = await self._send(delivery, span)
+        answer = await self._send(delivery, span)
         await self._send_again(delivery, span, fault)
-        self._decide(delivery, status, wait_s)
+        self._decide(delivery, answer)
 
-    async def _send(self, delivery: Delivery, span: Trace) -> tuple[int | None, float | None]:
-        """One try: the answer's status, None if there was none, and the wait it asks for."""
+    async def _send(self, delivery: Delivery, span: Trace) -> Answer:
+        """One try, written down."""
         secret = secret_of(self._state, delivery.client_id)
         began_ns, began = self._state.clock.now_ns(), self._state.clock.monotonic()
         headers = headers_of(self._state, delivery, span, delivery.body, secret)
-        status, wait_s, error = await self._post(delivery, delivery.body, headers)
+        answer = await post(self._state, self._transport, delivery.url, headers, delivery.body)
         took_ns = int((self._state.clock.monotonic() - began) * 1e9)
         self._state.db.execute(
             "INSERT INTO callback_attempts VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (delivery.id, delivery.job_id, delivery.attempt + 1, began_ns, took_ns, status, error),
+            (delivery.id, delivery.job_id, delivery.attempt + 1, began_ns, took_ns, answer.status, answer.error),
         )
         tracing.record(
             self._state,
             tracing.Span(
                 tenant_id=delivery.tenant_id, trace_id=span.trace_id, span_id=span.span_id,
                 parent_span_id=delivery.span_id, name="callback", start_ns=began_ns, duration_ns=took_ns,
-                status_code="OK" if status is not None and 200 <= status < 300 else "ERROR",
-                attributes={"job.id": delivery.job_id, "attempt": delivery.attempt + 1, "http.status": status},
+                status_code="OK" if answer.is_taken else "ERROR",
+                attributes={"job.id": delivery.job_id, "attempt": delivery.attempt + 1, "http.status": answer.status},
             ),
         )  # fmt: skip
-        return status, wait_s
-
-    async def _post(
-        self, delivery: Delivery, body: bytes, headers: dict[str, str]
-    ) -> tuple[int | None, float | None, str | None]:
-        if check_url(self._state, delivery.url) is not None:
-            return None, None, "url.forbidden"
-        request = Request(
-            "POST", delivery.url, headers, body, route="callback", template="",
-            timeout_s=self._state.profile.callback_timeout_s,
-        )  # fmt: skip
-        try:
-            response = await self._transport.send(request)
-        except EngineError as exc:
-            return None, None, exc.code
-        return response.status, retry_after_s(response.headers, now_s=self._state.now_s()), None
+        return answer
 
     async def _send_again(self, delivery: Delivery, span: Trace, fault: Fault | None) -> None:
         for _ in range(fault.count("duplicate") if fault else 0):
@@ -307,24 +344,21 @@ class Courier:
         told["status"] = "failed" if told["status"] == SUCCEEDED else SUCCEEDED
         body = canonical(told)
         span = Trace(delivery.trace_id, new_span_id())
-        await self._post(delivery, body, headers_of(self._state, delivery, span, body, b"not the secret"))
+        headers = headers_of(self._state, delivery, span, body, b"not the secret")
+        await post(self._state, self._transport, delivery.url, headers, body)
 
-    def _decide(self, delivery: Delivery, status: int | None, wait_s: float | None) -> None:
+    def _decide(self, delivery: Delivery, answer: Answer) -> None:
         """Settle or try again: only 2xx succeeds, 410 ends it, redirects are not followed (Q36)."""
         tried = delivery.attempt + 1
-        delays_s = self._state.profile.callback_delays_s
-        if status is not None and 200 <= status < 300:
+        wait_s = wait_after(self._state, delivery.id, tried, answer.wait_s)
+        if answer.is_taken:
             self._settle(delivery, DELIVERED, tried)
-        elif status == 410:
+        elif answer.status == 410:
             self._settle(delivery, DISABLED, tried)
-        elif tried >= len(delays_s):
+        elif wait_s is None:
             self._settle(delivery, EXHAUSTED, tried)
         else:
-            jitter = 1 + _JITTER * (2 * self._state.random("callback", delivery.id, tried) - 1)
-            self._put_back(
-                msgspec.structs.replace(delivery, attempt=tried),
-                max(delays_s[tried] * jitter * self._state.options.callback_time_factor, wait_s or 0.0),
-            )
+            self._put_back(msgspec.structs.replace(delivery, attempt=tried), wait_s)
 
     def _settle(self, delivery: Delivery, status: str, attempt: int) -> None:
         self._overtaken.discard(delivery.id)

@@ -42,10 +42,10 @@ _GOVERNED = tuple(field for field in GovernApp.__struct_fields__ if field != "cl
 
 # Every scope the contract names (1.4), and our defaults for those it leaves open (Q11).
 _NAMED: tuple[Scope, ...] = (
-    Scope("webhooks:write", "Create and update outbound webhook subscriptions"),
-    Scope("webhooks:read", "Read webhook subscriptions and their deliveries"),
-    *(Scope(name, "Enqueue and cancel asynchronous jobs") for name in PROFILE.jobs_write_scopes),
+    *(Scope(name, "Read webhook subscriptions and their deliveries") for name in PROFILE.webhooks_read_scopes),
+    *(Scope(name, "Create and update outbound webhook subscriptions") for name in PROFILE.webhooks_write_scopes),
     *(Scope(name, "Read asynchronous jobs and their results") for name in PROFILE.jobs_read_scopes),
+    *(Scope(name, "Enqueue and cancel asynchronous jobs") for name in PROFILE.jobs_write_scopes),
     Scope("argus:profiles:read", "Read profiles"),
     Scope("argus:profiles:write", "Create and update profiles"),
     *(Scope(name, "Look up traces") for name in PROFILE.traces_read_scopes),
@@ -54,14 +54,14 @@ _NAMED: tuple[Scope, ...] = (
     Scope("argus:graphql:execute", "Run approved GraphQL operations"),
     Scope("argus:epcr:read", "Read patient care encounters"),
     Scope("argus:epcr:write", "Create patient care encounters"),
-    Scope("argus:devices:read", "List medical devices"),
-    Scope("argus:devices:write", "Enrol medical devices and submit observations"),
+    *(Scope(name, "List medical devices") for name in PROFILE.devices_read_scopes),
+    *(Scope(name, "Enrol medical devices and submit observations") for name in PROFILE.devices_write_scopes),
     *(Scope(name, "Administer apps and mint tokens for them") for name in PROFILE.admin_scopes),
     Scope("openid", "Sign in with Argus"),
     Scope("profile", "Read the signed-in user's name"),
     Scope("email", "Read the signed-in user's e-mail address"),
 )
-# One name may open several doors, and is listed once.
+# One name may open several doors; it is listed once, with the last thing it is good for: writing after reading.
 SCOPES: tuple[Scope, ...] = tuple({scope.name: scope for scope in _NAMED}.values())
 SCOPE_NAMES = tuple(scope.name for scope in SCOPES)
 

@@ -28,7 +28,18 @@ from engine.contract.jobs import (
 from engine.contract.paging import Cursor, clamp_limit, read_cursor, write_cursor
 from engine.contract.problem import FieldFault
 from engine.contract.route import Host
-from engine.emulator import callbacks, effects, entities, jobs_sandbox, jobtable, life, provenance_chain, results
+from engine.emulator import (
+    callbacks,
+    effects,
+    entities,
+    jobs_sandbox,
+    jobtable,
+    life,
+    provenance_chain,
+    results,
+    subscriptions,
+    webhooks,
+)
 from engine.emulator.call import Call, Caller, Handler, Reply
 from engine.emulator.crafts import CRAFTS
 from engine.emulator.jobtable import Ending, Job
@@ -36,9 +47,8 @@ from engine.emulator.refusal import Refusal, invalid
 from engine.emulator.state import State
 from engine.errors import RecordError
 
-SCHEMA = "".join(
-    part.SCHEMA for part in (jobtable, entities, provenance_chain, effects, results, callbacks)
-)  # fmt: skip
+_STORES = (jobtable, entities, provenance_chain, effects, results, callbacks, subscriptions)
+SCHEMA = "".join(store.SCHEMA for store in _STORES)
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
@@ -149,6 +159,7 @@ class _Routes:
             with state.transaction():
                 jobtable.end(state, job, ending)
                 delivery_id = callbacks.enqueue(state, job, ending)
+                webhooks.tell_of_job(state, job, ending)
             self._agenda.tell(delivery_id)
             return Reply(body=jobtable.view(state, self._find(call)))
         stop_ns = self._next_heartbeat_ns(job, now_ns)

@@ -17,7 +17,7 @@ import anyio
 
 from engine.contract.exchange import new_span_id
 from engine.contract.jobs import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, JobError
-from engine.emulator import callbacks, effects, jobtable, results, tracing
+from engine.emulator import callbacks, effects, jobtable, results, subscriptions, tracing, webhooks
 from engine.emulator.callbacks import Courier
 from engine.emulator.crafts import CRAFTS
 from engine.emulator.desk import JobDesk
@@ -25,6 +25,7 @@ from engine.emulator.entities import Entities
 from engine.emulator.jobtable import Ending, Job
 from engine.emulator.schedule import Schedule
 from engine.emulator.state import State
+from engine.emulator.webhook_courier import WebhookCourier
 from engine.emulator.work import Outcome, Task, Work, WorkFailed
 from engine.errors import EngineError
 from engine.ports import Clock, Transport
@@ -112,6 +113,7 @@ class Worker:
         self._transport = transport or callbacks.transport_for(state)
         self._owns_transport = transport is None
         self._courier = Courier(state, self._transport)
+        self._webhooks = WebhookCourier(state, self._transport)
         self._running: set[str] = set()
         self._in_hand: set[str] = set()
         # Work that reads and changes entities is done one job at a time: no two decide on the same row.
@@ -131,6 +133,7 @@ class Worker:
         self._take_up()
         async with anyio.create_task_group() as hands:
             hands.start_soon(self._courier.run)
+            hands.start_soon(self._webhooks.run)
             hands.start_soon(self._sweep)
             while True:
                 self._claim()
@@ -262,6 +265,7 @@ class Worker:
                 if outcome is not None:
                     effects.commit(state, job.id, outcome.effects)
                 delivery_id = callbacks.enqueue(state, job, ending)
+                webhooks.tell_of_job(state, job, ending, outcome.effects if outcome else None)
         if not is_ours:
             self._end_late(job)
             return
@@ -294,4 +298,5 @@ class Worker:
             jobtable.purge(self._state)
             results.purge(self._state)
             callbacks.purge(self._state)
+            subscriptions.purge(self._state)
             await self._state.clock.sleep(_SWEEP_S)

@@ -1,8 +1,9 @@
 """Server: one emulator, put together: state, keys, gate, groups, two listeners, and the worker that runs jobs.
 
 Plays the auth, api and docs hosts on the live origin and sandbox-api on the sandbox origin. Paths under
-`/__emulator/` are ours and not the vendor's: books, fault tally, key rotation and provenance keys, for tests;
-they need no token and exist only while the emulator listens on loopback. Decides nothing about requests itself.
+`/__emulator/` are ours and not the vendor's: books, fault tally, key rotation, provenance keys, events and their
+replay, for tests and the crash harness; they need no token and exist only while the emulator listens on loopback.
+Decides nothing about requests itself.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any, Self
 import msgspec
 
 from engine.clock import SystemClock
-from engine.codec.payload import encode, loads
+from engine.codec.payload import decode, encode, loads
 from engine.contract.catalog import EXAMPLES, ROUTES
+from engine.contract.exchange import Trace
 from engine.contract.profile import PROFILE, Profile
 from engine.contract.provenance import HMAC
 from engine.emulator import (
+    devices,
     discovery,
     identity,
     jobs,
@@ -30,7 +33,9 @@ from engine.emulator import (
     reference,
     results,
     sandbox,
+    subscriptions,
     tracing,
+    webhooks,
 )
 from engine.emulator.call import Handler
 from engine.emulator.dispatch import Dispatch, RawRoute
@@ -155,6 +160,8 @@ class Emulator:
             **oauth.handlers(state, apps, tokens),
             **keys.handlers(state, self.keys),
             **tracing.handlers(state),
+            **webhooks.handlers(state),
+            **devices.handlers(state),
             **jobs.handlers(state),
             **sandbox.handlers(state, apps, tokens),
             **discovery.handlers(state, ROUTES, EXAMPLES),
@@ -187,6 +194,8 @@ class Emulator:
                 ("GET", _CONTROL + "faults", self._tally),
                 ("POST", _CONTROL + "rotate-keys", self._rotate),
                 ("GET", _CONTROL + "provenance-key", self._provenance_key),
+                ("POST", _CONTROL + "events", self._emit),
+                ("POST", _CONTROL + "replay", self._replay),
             ]
         return routes
 
@@ -214,6 +223,39 @@ class Emulator:
             return Outgoing(status=400)
         with_overlap = not isinstance(wish, dict) or wish.get("overlap") is not False
         return _json({"kid": self.keys.rotate(with_overlap=with_overlap)})
+
+    async def _emit(self, incoming: Incoming) -> Outgoing:
+        """`{"tenant_id": …, "type": …, "data": …}` happens: whoever subscribed to it is told."""
+        try:
+            said = decode(incoming.body, _Happening)
+        except RecordError:
+            return Outgoing(status=400)
+        with self.state.transaction():
+            told = subscriptions.emit(self.state, said.tenant_id, said.type, said.data, Trace.new())
+        return _json({"delivery_ids": told})
+
+    async def _replay(self, incoming: Incoming) -> Outgoing:
+        """`{"delivery_id": …}` is sent again, under the same id; 409 when it cannot be."""
+        try:
+            said = decode(incoming.body, _Replay)
+        except RecordError:
+            return Outgoing(status=400)
+        with self.state.transaction():
+            return Outgoing(status=202 if subscriptions.replay(self.state, said.delivery_id) else 409)
+
+
+class _Happening(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that a test has happen."""
+
+    tenant_id: str
+    type: str
+    data: Any = None
+
+
+class _Replay(msgspec.Struct, frozen=True):
+    """A delivery that is to be sent again."""
+
+    delivery_id: str
 
 
 def _json(value: Any) -> Outgoing:

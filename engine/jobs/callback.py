@@ -6,7 +6,6 @@ Whoever sends something else, for whatever reason, gets one and the same answer.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from engine.settings import Secret
 from engine.store.notices import Notice, Notices
 from engine.transport.listener import Incoming, Listener, Outgoing
 from engine.trust.strict import json_object
-from engine.trust.webhook import standard_key, verify_callback, verify_standard
+from engine.trust.webhook import as_standard, standard_key, verify_callback, verify_standard
 
 CALLBACK_PATH = "/callbacks"
 _BODY_MAX = 64 * 1024
@@ -86,7 +85,7 @@ class Receiver:
         if not secrets or not all(secrets):
             raise ConfigError("a receiver needs its callback secret, and no empty one", hint="set [callback] secrets")
         self._secrets = tuple(secrets)
-        self._standard = tuple(_standard(secret) for secret in secrets)
+        self._standard = tuple(as_standard(secret) for secret in secrets)
         for secret in self._standard:
             standard_key(secret)
         self._keep = keep
@@ -260,11 +259,3 @@ def _received(verdict: str, notice: Notice, took_s: float) -> CallbackReceived:
         status=notice.status,
         delivery_id=notice.delivery_id,
     )
-
-
-def _standard(secret: Secret) -> Secret:
-    """A callback secret as one of Standard Webhooks, which are Base64."""
-    text = secret.reveal()
-    if text.startswith("whsec_"):
-        return secret
-    return Secret("whsec_" + base64.b64encode(text.encode()).decode())

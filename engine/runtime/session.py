@@ -7,11 +7,12 @@ books, and closes them from what the ledger holds rather than from what this pro
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from engine.errors import ConfigError, Unbalanced
+from engine.errors import ConfigError, EngineError, RunFailed, StateError, Unbalanced
 from engine.events import RunEnded, RunStarted, SpanEnded
 from engine.jobs import lifecycle
 from engine.pipeline.spec import PipelineSpec
@@ -180,10 +181,14 @@ class Session:
         self._tell(report, row)
         return report
 
-    def failed(self, opened: Opened, *, exit_code: int) -> Report:
+    async def failed(self, opened: Opened, failure: RunFailed) -> Report:
         """The account of a run that failed on the way; it is continued by the next one."""
+        # A ledger that is the cause takes no more: that run ends like one that was killed.
+        if not any(isinstance(cause, StateError) for cause in failure.causes):
+            with suppress(EngineError):
+                await self._tools.ledger.stop_run(opened.run.run_id, now_ns=self._tools.clock.now_ns())
         report = self._report(opened.run, self._tools.ledger.book(opened.run.run_id), "failed", opened)
-        report.exit_code = exit_code
+        report.exit_code = failure.exit
         self._tell(report, opened.run)
         return report
 

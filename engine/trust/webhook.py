@@ -63,6 +63,14 @@ def verify_callback(body: bytes, headers: Mapping[str, str], secrets: Sequence[S
         raise BadSignature("the callback's signature does not match its bytes under any active secret")
 
 
+def as_standard(secret: Secret) -> Secret:
+    """A secret of the platform as one of Standard Webhooks: `whsec_` ones are Base64 already, others their UTF-8."""
+    text = secret.reveal()
+    if text.startswith(_STANDARD_PREFIX):
+        return secret
+    return Secret(_STANDARD_PREFIX + base64.b64encode(text.encode()).decode())
+
+
 def standard_key(secret: Secret) -> bytes:
     """The HMAC key of a Standard Webhooks secret: Base64, with or without its `whsec_`.
 
@@ -111,6 +119,27 @@ def verify_standard(
         raise BadSignature("no v1 signature of the webhook matches its bytes under any active secret")
     _check_age(now_s - float(timestamp), tolerance_s)
     return message_id
+
+
+def verify_event(
+    body: bytes,
+    headers: Mapping[str, str],
+    secrets: Sequence[Secret],
+    *,
+    now_s: float,
+    tolerance_s: float = TOLERANCE_S,
+) -> str:
+    """Prove an event of a subscription by both of its signatures, and answer the delivery's id (contract 6.6).
+
+    `headers` have lower-case names. X-Argus-Signature and the `webhook-*` (or `svix-*`) headers must both match the
+    bytes as they came, under any of `secrets`, as they were given to the platform or by it.
+
+    Raises:
+        BadSignature, ExpiredToken, NotYetValid, ConfigError: as `verify_callback` and `verify_standard`.
+    """
+    verify_callback(body, headers, secrets)
+    standard = [as_standard(secret) for secret in secrets]
+    return verify_standard(body, headers, standard, now_s=now_s, tolerance_s=tolerance_s)
 
 
 def _callback_key(secret: Secret) -> bytes:

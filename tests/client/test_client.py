@@ -7,10 +7,12 @@ import pytest
 
 from engine.client.client import Client
 from engine.contract.catalog import ROUTES
+from engine.contract.devices import EnrolDevice, Observe
 from engine.contract.exchange import Trace
 from engine.contract.identity import GovernApp
 from engine.contract.jobs import TERMINAL
 from engine.contract.oauth import AskToken, Authorize
+from engine.contract.webhooks import UpdateWebhook
 from engine.errors import ConfigError, Missing, RecordError, Refused
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +46,12 @@ async def test_each_method_sends_its_own_route(platform, scripted) -> None:
         "oauth.token": (AskToken(grant_type="client_credentials"),),
         "oauth.service_token": ("app_1",),
         "oauth.rotate_secret": ("app_1",),
+        "webhooks.create": ("https://x.example/hook", ["incident.updated"]),
+        "webhooks.get": ("wh_1",),
+        "webhooks.update": (UpdateWebhook(webhook_id="wh_1", events=["incident.updated"]),),
+        "webhooks.delete": ("wh_1",),
+        "webhooks.deliveries": ("wh_1",),
+        "webhooks.test": ("wh_1",),
         "tracing.get": ("0af7651916cd43dd8448eb211c80319c",),
         "jobs.create": ("export.bulk", {}),
         "jobs.get": ("job_1",),
@@ -52,6 +60,8 @@ async def test_each_method_sends_its_own_route(platform, scripted) -> None:
         "sandbox.token": ("app_1",),
         "reference.topic": ("async-jobs",),
         "reference.module": ("data-import-export",),
+        "devices.enrol": (EnrolDevice(manufacturer="m", model="n", serial_number="s", type_code="1"),),
+        "devices.observe": (Observe(device_id="dev_1", code="150456", value=97.0),),
         "provenance.get": ("ev_1",),
         "provenance.verify": ("ev_1",),
     }

@@ -66,6 +66,23 @@ async def some_evidence(bench):
     return {"evidence_id": "ev_conform"}
 
 
+async def a_webhook(bench):
+    """A subscription; nothing is sent to it but by the route that sends a test."""
+    wish = {"url": "https://integrator.example/webhooks/argus", "events": ["incident.updated"]}
+    return {"webhook_id": (await bench.client.ask("webhooks.create", wish))["id"]}
+
+
+async def a_new_serial_number(bench):
+    """A device that nobody has enrolled."""
+    return {"serial_number": f"SN-{Trace.new().trace_id}"}
+
+
+async def a_device(bench):
+    """A device that is enrolled."""
+    wish = {"manufacturer": "Acme", "model": "PulseOx 3", "type_code": "528388", **await a_new_serial_number(bench)}
+    return {"device_id": (await bench.client.ask("devices.enrol", wish))["id"]}
+
+
 async def _finish(bench, wish):
     job = (await bench.client.jobs.create(**wish)).answer
     with anyio.fail_after(JOB_S):
@@ -82,6 +99,13 @@ SETUPS = {
     "oauth.token": our_credentials,
     "oauth.service_token": an_app,
     "oauth.rotate_secret": an_app,
+    "webhooks.get": a_webhook,
+    "webhooks.update": a_webhook,
+    "webhooks.delete": a_webhook,
+    "webhooks.deliveries": a_webhook,
+    "webhooks.test": a_webhook,
+    "devices.enrol": a_new_serial_number,
+    "devices.observe": a_device,
     "tracing.get": a_trace,
     "jobs.create": a_new_key,
     "jobs.get": a_job,

@@ -1,5 +1,6 @@
 """A real emulator on free loopback ports, in this process, and a caller that speaks plain HTTP to it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -9,6 +10,7 @@ import aiohttp
 import pytest
 
 from engine.emulator.server import Emulator
+from engine.transport.listener import Incoming, Listener, Outgoing
 
 
 class Answer:
@@ -88,3 +90,36 @@ async def api(emulator: Emulator) -> AsyncIterator[Caller]:
     """A caller of `emulator`."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         yield Caller(emulator, session)
+
+
+class Receiver:
+    """An integrator's endpoint: keeps what comes, answers what it is told to, 204 when it is told nothing."""
+
+    def __init__(self) -> None:
+        self.got: asyncio.Queue[Incoming] = asyncio.Queue()
+        self.answers: list[Outgoing] = []
+        self._listener = Listener(self._take)
+        self.url = ""
+
+    async def start(self) -> None:
+        await self._listener.start()
+        self.url = f"{self._listener.origin}/hook"
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+    async def next(self) -> Incoming:
+        return await asyncio.wait_for(self.got.get(), 20)
+
+    async def _take(self, incoming: Incoming) -> Outgoing:
+        self.got.put_nowait(incoming)
+        return self.answers.pop(0) if self.answers else Outgoing(status=204)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A receiver on loopback."""
+    made = Receiver()
+    await made.start()
+    yield made
+    await made.aclose()

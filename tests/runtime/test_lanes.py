@@ -14,7 +14,7 @@ import pytest
 from engine import assembly
 from engine.emulator.server import Emulator
 from engine.errors import Exit, RunFailed
-from engine.events import Event, JobSubmitted, LaneMoved, RequestDone, ResultFetched
+from engine.events import Event, JobSubmitted, LaneMoved, RequestDone, ResultFetched, RunStarted
 from engine.jobs import breaker
 from engine.runtime.drain import StopFlag
 from engine.transport.listener import Listener
@@ -241,8 +241,11 @@ async def test_a_storm_of_401s_opens_at_the_account(rig: Rig) -> None:
     assert rig.asked("jobs.cancel") == 0
     assert caught.value.report.dead == 0
     rig.calm()
-    assert (await rig.run()).accepted == 300
+    watch = Watch()
+    assert (await rig.run(observer=watch)).accepted == 300
     assert rig.creates() == 300
+    # It had ended in order, which is not what a kill looks like.
+    assert [event.was_stopped for event in watch.events if isinstance(event, RunStarted)] == [True]
 
 
 async def test_a_missing_scope_is_named(rig: Rig) -> None:

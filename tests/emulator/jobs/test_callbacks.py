@@ -1,10 +1,8 @@
 """Completion callbacks: what is sent, how it is signed, when it is tried again, and what goes wrong on purpose."""
 
-import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,46 +12,13 @@ from engine.codec.payload import loads
 from engine.emulator import callbacks
 from engine.emulator.faults import Faults
 from engine.emulator.state import Options
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.listener import Incoming, Outgoing
 
 pytestmark = pytest.mark.anyio
 
 ENRICH = "intelligence.enrich.bulk"
 PAYLOAD = {"profile_ids": ["p1"]}
 QUICK = Options(latency_s=0.01, callback_time_factor=0.001)
-
-
-class Receiver:
-    """An integrator's endpoint: keeps what comes, answers what it is told to, 204 when it is told nothing."""
-
-    def __init__(self) -> None:
-        self.got: asyncio.Queue[Incoming] = asyncio.Queue()
-        self.answers: list[Outgoing] = []
-        self._listener = Listener(self._take)
-        self.url = ""
-
-    async def start(self) -> None:
-        await self._listener.start()
-        self.url = f"{self._listener.origin}/hook"
-
-    async def aclose(self) -> None:
-        await self._listener.aclose()
-
-    async def next(self) -> Incoming:
-        return await asyncio.wait_for(self.got.get(), 20)
-
-    async def _take(self, incoming: Incoming) -> Outgoing:
-        self.got.put_nowait(incoming)
-        return self.answers.pop(0) if self.answers else Outgoing(status=204)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    """A receiver on loopback."""
-    made = Receiver()
-    await made.start()
-    yield made
-    await made.aclose()
 
 
 def is_signed(notice: Incoming, secret: bytes = b"emulator-callback-secret") -> bool:

@@ -1,0 +1,87 @@
+"""Webhook subscriptions, as asked (contract 6): routes 12-18. Reading what they bring is `client.events`' work."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from msgspec import UNSET, UnsetType
+
+from engine.client.call import Answered, Caller
+from engine.client.pages import items
+from engine.contract import webhooks
+from engine.contract.exchange import Trace
+from engine.contract.route import Nothing
+from engine.contract.webhooks import (
+    CreateWebhook,
+    DeliveryAttempt,
+    DeliveryList,
+    GetWebhook,
+    ListDeliveries,
+    ListWebhooks,
+    SentTest,
+    UpdateWebhook,
+    Webhook,
+    WebhookList,
+)
+
+
+class Webhooks:
+    """Subscriptions to events, and how their deliveries went. Asked at the auth host."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def create(
+        self,
+        url: str,
+        events: Sequence[str],
+        *,
+        secret: str | UnsetType = UNSET,
+        trace: Trace | None = None,
+    ) -> Answered[Webhook]:
+        """Subscribe an https URL to events. Without `secret` the answer holds one, this once. Twice makes two."""
+        ask = CreateWebhook(url=url, events=list(events), secret=secret)
+        return await self._caller.call(webhooks.CREATE, ask, trace=trace)
+
+    async def list(
+        self, *, limit: int | None = None, cursor: str | None = None, trace: Trace | None = None
+    ) -> Answered[WebhookList]:
+        """One page of the tenant's subscriptions, newest first."""
+        return await self._caller.call(webhooks.LIST, ListWebhooks(cursor=cursor, limit=limit), trace=trace)
+
+    def every(self, *, limit: int | None = 200) -> AsyncIterator[Webhook]:
+        """Every subscription, newest first, page after page."""
+        return items(lambda cursor: self.list(limit=limit, cursor=cursor), lambda page: page.webhooks)
+
+    async def get(self, webhook_id: str, *, trace: Trace | None = None) -> Answered[Webhook]:
+        """One subscription, without its secret."""
+        return await self._caller.call(webhooks.GET, GetWebhook(webhook_id), trace=trace)
+
+    async def update(self, change: UpdateWebhook, *, trace: Trace | None = None) -> Answered[Webhook]:
+        """Change what `change` names: URL, events, secret; status "active" turns a disabled one on again."""
+        return await self._caller.call(webhooks.UPDATE, change, trace=trace)
+
+    async def delete(self, webhook_id: str, *, trace: Trace | None = None) -> Answered[Nothing]:
+        """End a subscription; what was not delivered yet never will be.
+
+        Raises:
+            Missing: there is none, so a second time also.
+        """
+        return await self._caller.call(webhooks.DELETE, GetWebhook(webhook_id), trace=trace)
+
+    async def deliveries(
+        self, webhook_id: str, *, limit: int | None = None, cursor: str | None = None, trace: Trace | None = None
+    ) -> Answered[DeliveryList]:
+        """One page of a subscription's delivery attempts, newest first."""
+        ask = ListDeliveries(webhook_id=webhook_id, cursor=cursor, limit=limit)
+        return await self._caller.call(webhooks.DELIVERIES, ask, trace=trace)
+
+    def every_delivery(self, webhook_id: str, *, limit: int | None = 200) -> AsyncIterator[DeliveryAttempt]:
+        """Every delivery attempt of a subscription, newest first, page after page."""
+        return items(
+            lambda cursor: self.deliveries(webhook_id, limit=limit, cursor=cursor), lambda page: page.deliveries
+        )
+
+    async def test(self, webhook_id: str, *, trace: Trace | None = None) -> Answered[SentTest]:
+        """Have one `webhook.test` sent, tried once (Q33); how it went is among the deliveries."""
+        return await self._caller.call(webhooks.SEND_TEST, GetWebhook(webhook_id), trace=trace)

@@ -1,0 +1,167 @@
+"""Devices: medical devices of a tenant and what they measure (contract 7.5-7.7, routes 23-25).
+
+An observation is kept as the FHIR R4 resource it came as or stands for; reading the two forms is `observations`' work.
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import UNSET
+
+from engine.codec.payload import encode
+from engine.contract import devices as contract
+from engine.contract.devices import Device, DeviceList, Observed
+from engine.contract.paging import Cursor, clamp_limit, read_cursor, write_cursor
+from engine.emulator import observations
+from engine.emulator.call import Call, Caller, Handler, Reply
+from engine.emulator.refusal import Refusal, invalid
+from engine.emulator.state import State
+from engine.errors import RecordError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS devices (
+  id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL, manufacturer TEXT NOT NULL, model TEXT NOT NULL,
+  serial_number TEXT NOT NULL, type_code TEXT NOT NULL, udi TEXT, encounter_id TEXT, is_retired INTEGER NOT NULL,
+  enrolled_ns INTEGER NOT NULL, seen_ns INTEGER NOT NULL, UNIQUE (tenant_id, manufacturer, serial_number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS observations (
+  id TEXT PRIMARY KEY, device_id TEXT NOT NULL, key TEXT, encounter_id TEXT, resource BLOB NOT NULL,
+  UNIQUE (device_id, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS observations_by_encounter ON observations (encounter_id) WHERE encounter_id IS NOT NULL;
+"""
+_COLUMNS = "id, manufacturer, model, serial_number, type_code, udi, encounter_id, is_retired, enrolled_ns, seen_ns"
+_STATUSES = (contract.ONLINE, contract.OFFLINE, contract.RETIRED)
+_TEXT_MAX = 200
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
+_CODE = re.compile(r"[0-9]{1,10}")
+
+
+def handlers(state: State) -> dict[str, Handler]:
+    """Routes 23-25."""
+    state.apply_schema(SCHEMA)
+    routes = _Routes(state)
+    return {
+        contract.LIST.name: routes.page,
+        contract.ENROL.name: routes.enrol,
+        contract.OBSERVE.name: routes.observe,
+    }
+
+
+class _Routes:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def page(self, call: Call) -> Reply:
+        """A page of the tenant's devices, newest first."""
+        ask: contract.ListDevices = call.ask
+        if ask.status is not None and ask.status not in _STATUSES:
+            raise invalid("query", "status", f"must be one of: {', '.join(_STATUSES)}")
+        profile = self._state.profile
+        limit = clamp_limit(ask.limit, default=profile.page_limit, ceiling=profile.page_limit_max)
+        where, values = self._kept(_caller(call).tenant_id, ask.status)
+        total = self._state.db.execute(f"SELECT count(*) FROM devices WHERE {where}", values).fetchone()[0]  # noqa: S608
+        rows = self._state.db.execute(
+            f"SELECT {_COLUMNS} FROM devices WHERE {where} AND id < ? ORDER BY id DESC LIMIT ?",  # noqa: S608
+            (*values, _before(ask.cursor), limit + 1),
+        ).fetchall()
+        shown = [self._view(row) for row in rows[:limit]]
+        following = write_cursor(Cursor(shown[-1].enrolled_at or "", shown[-1].id)) if len(rows) > limit else None
+        return Reply(body=DeviceList(devices=shown, next_cursor=following, total_count=total))
+
+    def enrol(self, call: Call) -> Reply:
+        """Enrol a device; one that is there already is a conflict."""
+        ask: contract.EnrolDevice = call.ask
+        for name in ("manufacturer", "model", "serial_number", "udi", "encounter_id"):
+            text = getattr(ask, name)
+            if text is not UNSET and not (0 < len(text) <= _TEXT_MAX and text.isprintable()):
+                raise invalid("body", name, f"must have 1 to {_TEXT_MAX} printable characters")
+        if not _CODE.fullmatch(ask.type_code):
+            raise invalid("body", "type_code", "must be an MDC code: 1 to 10 digits (ISO/IEEE 11073-10101)")
+        now_ns, device_id = self._state.clock.now_ns(), self._state.new_id("dev_")
+        made = self._state.db.execute(
+            "INSERT INTO devices (id, tenant_id, manufacturer, model, serial_number, type_code, udi, encounter_id,"
+            " is_retired, enrolled_ns, seen_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING",
+            (
+                device_id, _caller(call).tenant_id, ask.manufacturer, ask.model, ask.serial_number, ask.type_code,
+                ask.udi or None, ask.encounter_id or None, now_ns, now_ns,
+            ),
+        )  # fmt: skip
+        if not made.rowcount:
+            raise Refusal(409, "device_exists", "A device of this manufacturer and serial number is enrolled already.")
+        row = self._row(device_id, _caller(call).tenant_id)
+        return Reply(status=201, body=self._view(row), headers={"Location": f"/api/v1/devices/{device_id}"})
+
+    def observe(self, call: Call) -> Reply:
+        """Keep one measurement; a key that this device has used answers with what it made then, and 200."""
+        ask: contract.Observe = call.ask
+        state = self._state
+        device = self._view(self._row(ask.device_id, _caller(call).tenant_id))
+        key = self._key(ask.idempotency_key)
+        read = observations.read(ask, device, system=state.profile.device_code_system, now=state.now_text())
+        observation_id = state.new_id("obs_")
+        with state.transaction():
+            made = state.db.execute(
+                "INSERT INTO observations (id, device_id, key, encounter_id, resource) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (device_id, key) DO NOTHING",
+                (observation_id, device.id, key, read.encounter_id, encode(read.resource)),
+            ).rowcount
+            state.db.execute("UPDATE devices SET seen_ns = ? WHERE id = ?", (state.clock.now_ns(), device.id))
+        if not made:
+            row = state.db.execute("SELECT id FROM observations WHERE device_id = ? AND key = ?", (device.id, key))
+            observation_id = row.fetchone()[0]
+        body = Observed(id=observation_id, device_id=device.id, status=contract.ACCEPTED)
+        return Reply(status=201 if made else 200, body=body)
+
+    def _kept(self, tenant_id: str, status: str | None) -> tuple[str, tuple[str | int, ...]]:
+        if status is None:
+            return "tenant_id = ?", (tenant_id,)
+        if status == contract.RETIRED:
+            return "tenant_id = ? AND is_retired", (tenant_id,)
+        than = ">" if status == contract.ONLINE else "<="
+        return f"tenant_id = ? AND NOT is_retired AND seen_ns {than} ?", (tenant_id, self._offline_ns())
+
+    def _offline_ns(self) -> int:
+        """Whoever was last heard of then, or before, is offline."""
+        return self._state.clock.now_ns() - self._state.profile.device_offline_after_s * 1_000_000_000
+
+    def _row(self, device_id: str, tenant_id: str) -> tuple[object, ...]:
+        """The device asked for; another tenant's is as unknown as one that never was (contract 1.5)."""
+        found: tuple[object, ...] | None = self._state.db.execute(
+            f"SELECT {_COLUMNS} FROM devices WHERE id = ? AND tenant_id = ?",  # noqa: S608 - constants
+            (device_id, tenant_id),
+        ).fetchone()
+        if found is None:
+            raise Refusal(404, "not_found", "No device of this id.")
+        return found
+
+    def _view(self, row: tuple[object, ...]) -> Device:
+        device_id, manufacturer, model, serial, code, udi, encounter_id, is_retired, enrolled_ns, seen_ns = row
+        is_online = int(str(seen_ns)) > self._offline_ns()
+        status = contract.RETIRED if is_retired else contract.ONLINE if is_online else contract.OFFLINE
+        return Device(
+            id=str(device_id), manufacturer=str(manufacturer), model=str(model), serial_number=str(serial),
+            type_code=str(code), status=status, enrolled_at=self._state.now_text(int(str(enrolled_ns))),
+            last_seen_at=self._state.now_text(int(str(seen_ns))), udi=None if udi is None else str(udi),
+            encounter_id=None if encounter_id is None else str(encounter_id),
+        )  # fmt: skip
+
+    def _key(self, key: str | None) -> str | None:
+        longest = self._state.profile.idempotency_key_max
+        if key is not None and (not _VISIBLE_ASCII.fullmatch(key) or len(key) > longest):
+            raise invalid("header", "Idempotency-Key", f"must be 1 to {longest} visible ASCII characters")
+        return key
+
+
+def _before(cursor: str | None) -> str:
+    try:
+        return read_cursor(cursor).id if cursor else "~"
+    except RecordError:
+        raise invalid("query", "cursor", "is not a cursor of this list") from None
+
+
+def _caller(call: Call) -> Caller:
+    if call.caller is None:
+        raise Refusal(401, "unauthorized", "This route needs a bearer token.", {"WWW-Authenticate": "Bearer"})
+    return call.caller
