@@ -125,7 +125,7 @@ async def open_platform(
         stack.push_async_callback(downloads.aclose)
         await _reach(access.auth_url + WELL_KNOWN.path, TracedTransport(pool, observer, clock), clock)
         keyring = Keyring(access.auth_url + WELL_KNOWN.path, transport, clock, observer=observer)
-        client = Client(transport, access, clock=clock, keyring=keyring, downloads=downloads, observer=observer)
+        client = Client(transport, access, clock=clock, keyring=keyring, downloads=downloads)
         poll = _EMULATOR_POLL if is_emulator else _VENDOR_POLL
         yield Platform(client=client, description=description, poll=poll, lanes=lanes, patience=patience)
 

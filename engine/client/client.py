@@ -16,6 +16,7 @@ import msgspec
 from engine.client.call import AGENT, Answered, Caller, Line, Origins
 from engine.client.devices import Devices
 from engine.client.discovery import Discovery
+from engine.client.epcr import Epcr
 from engine.client.identity import Identity
 from engine.client.jobs import Jobs
 from engine.client.keys import Keys
@@ -91,6 +92,7 @@ class Client:
         self.oauth = OAuth(caller)
         self.keys = Keys(caller)
         self.tracing = Tracing(caller)
+        self.epcr = Epcr(caller)
         self.devices = Devices(caller)
         self.webhooks = Webhooks(caller)
         self.jobs = Jobs(caller)

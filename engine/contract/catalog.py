@@ -7,6 +7,7 @@ from typing import Any
 from engine.contract import (
     devices,
     discovery,
+    epcr,
     identity,
     jobs,
     keys,
@@ -24,6 +25,7 @@ _GROUPS = (
     oauth,
     keys,
     webhooks,
+    epcr,
     devices,
     tracing,
     jobs,

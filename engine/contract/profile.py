@@ -42,6 +42,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     provenance_read_scopes: tuple[str, ...] = ("argus:provenance:read",)
     devices_read_scopes: tuple[str, ...] = ("argus:devices:read", "argus:devices:write")
     devices_write_scopes: tuple[str, ...] = ("argus:devices:write",)
+    epcr_read_scopes: tuple[str, ...] = ("argus:epcr:read",)
+    epcr_write_scopes: tuple[str, ...] = ("argus:epcr:write",)
     webhooks_read_scopes: tuple[str, ...] = ("webhooks:read", "webhooks:write")
     webhooks_write_scopes: tuple[str, ...] = ("webhooks:write",)
     # Q12, Q23: lifetimes

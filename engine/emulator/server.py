@@ -24,6 +24,7 @@ from engine.contract.provenance import HMAC
 from engine.emulator import (
     devices,
     discovery,
+    epcr,
     identity,
     jobs,
     keys,
@@ -161,6 +162,7 @@ class Emulator:
             **keys.handlers(state, self.keys),
             **tracing.handlers(state),
             **webhooks.handlers(state),
+            **epcr.handlers(state),
             **devices.handlers(state),
             **jobs.handlers(state),
             **sandbox.handlers(state, apps, tokens),

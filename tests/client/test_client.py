@@ -8,6 +8,7 @@ import pytest
 from engine.client.client import Client
 from engine.contract.catalog import ROUTES
 from engine.contract.devices import EnrolDevice, Observe
+from engine.contract.epcr import CreateEncounter
 from engine.contract.exchange import Trace
 from engine.contract.identity import GovernApp
 from engine.contract.jobs import TERMINAL
@@ -60,6 +61,9 @@ async def test_each_method_sends_its_own_route(platform, scripted) -> None:
         "sandbox.token": ("app_1",),
         "reference.topic": ("async-jobs",),
         "reference.module": ("data-import-export",),
+        "epcr.get": ("enc_1",),
+        "epcr.bundle": ("enc_1",),
+        "epcr.create": (CreateEncounter(incident_id="inc_1", started_at="2026-05-08T12:00:00Z"),),
         "devices.enrol": (EnrolDevice(manufacturer="m", model="n", serial_number="s", type_code="1"),),
         "devices.observe": (Observe(device_id="dev_1", code="150456", value=97.0),),
         "provenance.get": ("ev_1",),

@@ -83,6 +83,12 @@ async def a_device(bench):
     return {"device_id": (await bench.client.ask("devices.enrol", wish))["id"]}
 
 
+async def an_encounter(bench):
+    """A patient care record without a person."""
+    made = await bench.client.ask("epcr.create", {"incident_id": "inc_1", "started_at": "2026-05-08T12:00:00Z"})
+    return {"encounter_id": made["id"]}
+
+
 async def _finish(bench, wish):
     job = (await bench.client.jobs.create(**wish)).answer
     with anyio.fail_after(JOB_S):
@@ -104,6 +110,8 @@ SETUPS = {
     "webhooks.delete": a_webhook,
     "webhooks.deliveries": a_webhook,
     "webhooks.test": a_webhook,
+    "epcr.get": an_encounter,
+    "epcr.bundle": an_encounter,
     "devices.enrol": a_new_serial_number,
     "devices.observe": a_device,
     "tracing.get": a_trace,
