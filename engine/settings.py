@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from engine.contract.profile import PROFILE
+
 # The unit a value is written with in TOML; `pipeline.units` knows how to read each.
 Seconds = Annotated[float, Meta(extra={"unit": "duration"})]
 Bytes = Annotated[int, Meta(extra={"unit": "size"})]
@@ -115,8 +117,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     client_id: Annotated[str | None, Meta(description="OAuth client credentials; the emulator reads neither.")] = None
     client_secret: Annotated[Secret | None, Meta(description="A reference: ${secret:file:…}.")] = None
     scopes: Annotated[tuple[str, ...], Meta(description="Asked for with every token.")] = (
-        "argus:jobs:read",
-        "argus:jobs:write",
+        PROFILE.jobs_read_scopes[0],
+        PROFILE.jobs_write_scopes[0],
     )
     timeout: Annotated[Seconds, Meta(description="Deadline of one request.", gt=0)] = 30.0
     patience: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from engine.contract.profile import PROFILE
 from engine.contract.route import Auth, Host, Nothing, Route
 
 
@@ -43,7 +44,7 @@ class ScenarioList(msgspec.Struct, frozen=True):
 
 MINT = Route(
     number=33, name="sandbox.token", method="POST", path="/v1/platform/apps/{client_id}/sandbox-token",
-    hosts=(Host.AUTH,), auth=Auth.BEARER, scopes=("argus:platform:admin",), ask=MintSandboxToken,
+    hosts=(Host.AUTH,), auth=Auth.BEARER, scopes=PROFILE.admin_scopes, ask=MintSandboxToken,
     answer=SandboxToken, refusals=(409,),
 )  # fmt: skip
 SCENARIOS = Route(

@@ -18,6 +18,7 @@ from engine.contract import identity as contract
 from engine.contract.identity import App, AppList, CreateApp, GovernApp, Scope, ScopeList
 from engine.contract.paging import Cursor, clamp_limit, read_cursor, write_cursor
 from engine.contract.problem import FieldFault
+from engine.contract.profile import PROFILE
 from engine.emulator.call import Call, Caller, Handler, Reply
 from engine.emulator.refusal import Refusal, invalid
 from engine.emulator.state import State
@@ -40,26 +41,28 @@ _NAME_MAX = 200
 _GOVERNED = tuple(field for field in GovernApp.__struct_fields__ if field != "client_id")
 
 # Every scope the contract names (1.4), and our defaults for those it leaves open (Q11).
-SCOPES: tuple[Scope, ...] = (
-    Scope("webhooks:write", "Create and update outbound webhook subscriptions"),
-    Scope("webhooks:read", "Read webhook subscriptions and their deliveries"),
-    Scope("argus:jobs:write", "Enqueue and cancel asynchronous jobs"),
-    Scope("argus:jobs:read", "Read asynchronous jobs and their results"),
+_NAMED: tuple[Scope, ...] = (
+    *(Scope(name, "Read webhook subscriptions and their deliveries") for name in PROFILE.webhooks_read_scopes),
+    *(Scope(name, "Create and update outbound webhook subscriptions") for name in PROFILE.webhooks_write_scopes),
+    *(Scope(name, "Read asynchronous jobs and their results") for name in PROFILE.jobs_read_scopes),
+    *(Scope(name, "Enqueue and cancel asynchronous jobs") for name in PROFILE.jobs_write_scopes),
     Scope("argus:profiles:read", "Read profiles"),
     Scope("argus:profiles:write", "Create and update profiles"),
-    Scope("argus:observability:read", "Look up traces"),
-    Scope("argus:provenance:read", "Read and verify provenance transcripts"),
-    Scope("argus:discovery:read", "Read data schemas"),
-    Scope("argus:graphql:execute", "Run approved GraphQL operations"),
-    Scope("argus:epcr:read", "Read patient care encounters"),
-    Scope("argus:epcr:write", "Create patient care encounters"),
-    Scope("argus:devices:read", "List medical devices"),
-    Scope("argus:devices:write", "Enrol medical devices and submit observations"),
-    Scope("argus:platform:admin", "Administer apps and mint tokens for them"),
+    *(Scope(name, "Look up traces") for name in PROFILE.traces_read_scopes),
+    *(Scope(name, "Read and verify provenance transcripts") for name in PROFILE.provenance_read_scopes),
+    *(Scope(name, "Read data schemas") for name in PROFILE.discovery_scopes),
+    *(Scope(name, "Run approved GraphQL operations") for name in PROFILE.graphql_scopes),
+    *(Scope(name, "Read patient care encounters") for name in PROFILE.epcr_read_scopes),
+    *(Scope(name, "Create patient care encounters") for name in PROFILE.epcr_write_scopes),
+    *(Scope(name, "List medical devices") for name in PROFILE.devices_read_scopes),
+    *(Scope(name, "Enrol medical devices and submit observations") for name in PROFILE.devices_write_scopes),
+    *(Scope(name, "Administer apps and mint tokens for them") for name in PROFILE.admin_scopes),
     Scope("openid", "Sign in with Argus"),
     Scope("profile", "Read the signed-in user's name"),
     Scope("email", "Read the signed-in user's e-mail address"),
 )
+# One name may open several doors; it is listed once, with the last thing it is good for: writing after reading.
+SCOPES: tuple[Scope, ...] = tuple({scope.name: scope for scope in _NAMED}.values())
 SCOPE_NAMES = tuple(scope.name for scope in SCOPES)
 
 # What is there from the start. The emulator is for one machine, so its first secret is no secret; the second

@@ -1,0 +1,1 @@
+"""One suite for every route of the contract, run against the emulator or any platform that is named to it."""
