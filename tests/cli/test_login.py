@@ -2,6 +2,7 @@
 
 import re
 import stat
+import sys
 import urllib.error
 import urllib.request
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -125,3 +126,15 @@ def test_nobody_answers(begin, folder) -> None:
     assert process.returncode == Exit.REMOTE
     assert re.search(r"nobody answered the login within 0\.3 s", err)
     assert not (folder / FILE).exists()
+
+
+def test_the_browser_is_opened(spawn, platform, folder, monkeypatch) -> None:
+    """Without --no-browser the user's browser gets the URL, stdout stays empty, and the login is kept."""
+    (folder / "browser.py").write_text("import sys, urllib.request\nurllib.request.urlopen(sys.argv[1]).read()\n")
+    monkeypatch.setenv("BROWSER", f"{sys.executable} {folder / 'browser.py'} %s")
+
+    process = spawn("login")
+    out, err = process.communicate(timeout=15)
+
+    assert (process.returncode, out) == (Exit.DONE, ""), err
+    assert (folder / FILE).exists()
