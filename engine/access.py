@@ -8,11 +8,14 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
+
 from engine.client.client import Access
 from engine.contract.profile import PROFILE
 from engine.emulator.child import Child
-from engine.errors import ConfigError
+from engine.errors import ConfigError, ExpiredToken
 from engine.settings import Secret, Settings
+from engine.store.login import find_login
 
 EMULATOR_CLIENT = "app_local"
 EMULATOR_SECRET = "emulator-secret"
@@ -73,6 +76,58 @@ async def open_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access
                 timeout_s=platform.timeout,
             )
             return access, f"live, {live.api_url}"
+
+
+def login_access(settings: Settings) -> Access:
+    """Where a person logs in, and by which app; an app without a secret is a public one.
+
+    Raises:
+        ConfigError: the profile has no place to log in at, or no app.
+    """
+    platform = settings.platform
+    match platform.profile:
+        case "emulator" if platform.emulator.url is not None:
+            url = platform.emulator.url.rstrip("/")
+            client_id = platform.client_id or EMULATOR_CLIENT
+            secret = platform.client_secret or (Secret(EMULATOR_SECRET) if client_id == EMULATOR_CLIENT else None)
+            return Access(
+                auth_url=url, api_url=url, docs_url=url, sandbox_url=platform.emulator.sandbox_url, client_id=client_id,
+                client_secret=secret, scopes=platform.scopes, issuer=url, timeout_s=platform.timeout,
+            )  # fmt: skip
+        case "live" if platform.client_id:
+            live = platform.live
+            return Access(
+                auth_url=live.auth_url.rstrip("/"), api_url=live.api_url, docs_url=live.docs_url,
+                client_id=platform.client_id, client_secret=platform.client_secret, scopes=platform.scopes,
+                issuer=live.issuer or PROFILE.issuer, audience=live.audience or PROFILE.audience,
+                timeout_s=platform.timeout,
+            )  # fmt: skip
+        case "emulator":
+            raise ConfigError("a login needs an emulator that stays", hint="set platform.emulator.url")
+        case "live":
+            raise ConfigError("a login needs the id of the app", hint="set platform.client_id")
+        case _:
+            raise ConfigError("nobody logs in at the sandbox", hint='use profile "live" or "emulator"')
+
+
+def person_access(settings: Settings, *, now_s: float) -> Access | None:
+    """As the person who is logged in there; None where client credentials are configured, or nobody is.
+
+    Raises:
+        ExpiredToken: the login is over. StateError: its file cannot be read.
+    """
+    if settings.platform.client_secret:
+        return None
+    try:
+        access = login_access(settings)
+    except ConfigError:
+        return None
+    login = find_login(Path(settings.state_dir), access.auth_url)
+    if login is None or login.client_id != access.client_id:
+        return None
+    if login.ends_s <= now_s:
+        raise ExpiredToken("the login is over", hint="run engine login again, or engine login --forget")
+    return msgspec.structs.replace(access, client_id=None, client_secret=None, login_token=login.token)
 
 
 async def _emulator_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.access import open_access, platform_name
-from engine.client.client import Client, route_of
+from engine.access import login_access, open_access, person_access, platform_name
+from engine.client.client import Access, Client, route_of
+from engine.client.login import log_in
 from engine.clock import SystemClock
 from engine.codec.fields import struct_of
 from engine.components.catalog import open_letters, open_sink, open_source, open_transforms
@@ -61,6 +62,7 @@ from engine.runtime.tools import Tools
 from engine.settings import Settings
 from engine.store.ledger import Ledger
 from engine.store.letters import Shelf
+from engine.store.login import Login, keep_login
 from engine.telemetry.otel import open_telemetry
 from engine.telemetry.tee import Tee
 from engine.transport.ageing import AgeingTransport
@@ -95,17 +97,18 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def open_platform(
-    settings: Settings, *, observer: Observer, clock: Clock, patience_s: float = 0.0
+    settings: Settings, *, observer: Observer, clock: Clock, patience_s: float = 0.0, person: Access | None = None
 ) -> AsyncIterator[Platform]:
     """The platform of the chosen profile; an emulator is started where none is named, and ends with the block.
 
-    For single questions an outage is a failure after a few tries; a run waits it out for `patience_s`.
+    With `person`, that access instead. For single questions an outage is a failure after a few tries; a run waits it
+    out for `patience_s`.
 
     Raises:
         ConfigError: the profile lacks something. StateError: the emulator did not start.
     """
     async with AsyncExitStack() as stack:
-        access, description = await open_access(settings, stack)
+        access, description = (person, "as a person") if person else await open_access(settings, stack)
         is_emulator = settings.platform.profile == "emulator"
         concurrency, patience = settings.platform.limits.concurrency, Patience(clock, patience_s)
         access = msgspec.structs.replace(access, patience=patience)
@@ -227,8 +230,29 @@ async def call_route(settings: Settings, name: str, members: Mapping[str, Any]) 
     scopes = route_of(name).scopes
     asked = msgspec.structs.replace(settings.platform, scopes=scopes or settings.platform.scopes)
     settings = msgspec.structs.replace(settings, platform=asked)
-    async with open_platform(settings, observer=Tee(), clock=SystemClock()) as platform:
+    clock = SystemClock()
+    person = person_access(settings, now_s=clock.now_ns() / 1e9)
+    async with open_platform(settings, observer=Tee(), clock=clock, person=person) as platform:
         return await platform.client.ask(name, members)
+
+
+async def log_in_person(settings: Settings, *, show: Callable[[str], None], wait_s: float) -> Path:
+    """Log a person in, prove the token and keep it; the file it is kept in. `show` gets the URL to open.
+
+    Raises:
+        ConfigError: there is no place to log in at. EngineError: as `log_in`; or the token proves nothing.
+    """
+    access, clock = login_access(settings), SystemClock()
+    pool = PooledTransport(concurrency=4)
+    try:
+        keyring = Keyring(access.auth_url + WELL_KNOWN.path, pool, clock)
+        client = Client(pool, access, clock=clock, keyring=keyring)
+        token = (await log_in(client.oauth, access, show=show, wait_s=wait_s)).token
+        claims = await keyring.verify(token.reveal(), issuer=access.issuer, audience=access.audience)
+    finally:
+        await pool.aclose()
+    login = Login(auth_url=access.auth_url, client_id=access.client_id or "", token=token, ends_s=claims.exp)
+    return keep_login(Path(settings.state_dir), login)
 
 
 class _Parts(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "dlq": ("engine.cli.dlq:dlq", "Look at rows that did not make it, repair them, send them again."),
     "runs": ("engine.cli.runs:runs", "List and show past runs."),
     "call": ("engine.cli.call:call", "Call any route of the contract by name, JSON in and out."),
+    "login": ("engine.cli.login:login", "Log in as a person, for `engine call`."),
     "verify": ("engine.cli.verify:verify", "Prove a chain of custody from its file, asking nobody."),
     "emulator": ("engine.cli.emulator:emulator", "Serve the whole contract on loopback."),
     "chaos": ("engine.cli.chaos:chaos", "Kill and trouble pipelines, and check that nothing is lost or doubled."),

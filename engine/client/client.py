@@ -49,7 +49,8 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     """Where, and as whom.
 
     `is_sandbox`: `api_url` is the sandbox's, and its token is `sandbox_token` or one that the app's own
-    credentials mint. `sandbox_url` lets a live client ask the sandbox's own routes too; `docs_url` is where the
+    credentials mint. `login_token` is a person's, used where it is given.
+    `sandbox_url` lets a live client ask the sandbox's own routes too; `docs_url` is where the
     documents are. With `patience`, an outage of the token's issuer is waited out.
     """
 
@@ -63,6 +64,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str = PROFILE.issuer
     audience: str = PROFILE.audience
     sandbox_token: Secret | None = None
+    login_token: Secret | None = None
     is_sandbox: bool = False
     timeout_s: float = 30.0
     patience: Patience | None = None
@@ -201,6 +203,8 @@ def _caller(transport: Transport, access: Access, clock: Clock, keyring: Keyring
         sandbox = Session(
             by_sandbox_mint(line, access.client_id, admin), sandbox_proof, clock, patience=access.patience
         )
+    if access.login_token is not None:
+        live = Session(by_hand(access.login_token), live_proof, clock, patience=access.patience)
     if access.sandbox_token is not None:
         sandbox = Session(by_hand(access.sandbox_token), sandbox_proof, clock, patience=access.patience)
     return Caller(line, live=live, sandbox=sandbox, is_sandbox=access.is_sandbox)
