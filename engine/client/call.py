@@ -14,14 +14,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.client.challenge import explain
-from engine.client.farewells import Farewells
 from engine.codec.payload import decode, encode
 from engine.contract.exchange import Request, Response, Trace
 from engine.contract.problem import OAuthError, refusal
 from engine.contract.route import Auth, Host, Nothing, Route, Text, Wire, lay_out
 from engine.errors import BrokenAnswer, ConfigError, EngineError, PlatformError, RecordError, Refused
 from engine.loopback import is_loopback
-from engine.ports import Clock, Observer, Transport
+from engine.ports import Clock, Transport
 from engine.settings import Secret
 from engine.version import __version__
 
@@ -90,7 +89,6 @@ class Line:
         clock: Clock,
         *,
         timeout_s: float = 30.0,
-        observer: Observer | None = None,
     ) -> None:
         for origin in (origins.auth, origins.api, origins.sandbox, origins.docs):
             _check_origin(origin)
@@ -98,7 +96,6 @@ class Line:
         self._origins = origins
         self._clock = clock
         self._timeout_s = timeout_s
-        self._farewells = Farewells(observer)
 
     async def exchange(
         self, route: Route[Any, Answer], wire: Wire, *, token: Secret | None = None, trace: Trace | None = None
@@ -111,7 +108,6 @@ class Line:
         """
         request = self._request(route, wire, token, trace)
         response = await self._transport.send(request)
-        self._farewells.look(route.name, response.headers)
         if not _is_success(route, wire, response):
             raise self._refusal(route, response)
         return Answered(_read(route, response), response.status, response.headers, trace_id_of(response.headers))

@@ -37,7 +37,7 @@ from engine.contract.route import Route
 from engine.contract.sandbox import MINT
 from engine.errors import Missing, PlatformError, RecordError, Throttled, TrustError, Unavailable
 from engine.loopback import is_loopback
-from engine.ports import BodyStream, Clock, Observer, Transport
+from engine.ports import BodyStream, Clock, Transport
 from engine.settings import Secret
 from engine.transport.patience import Patience
 from engine.trust.keyring import Keyring
@@ -84,12 +84,11 @@ class Client:
         clock: Clock,
         keyring: Keyring,
         downloads: Transport | None = None,
-        observer: Observer | None = None,
     ) -> None:
         self._clock = clock
         self._downloads = downloads or transport
         self._timeout_s = access.timeout_s
-        caller = _caller(transport, access, clock, keyring, observer)
+        caller = _caller(transport, access, clock, keyring)
         self._caller = caller
         self.identity = Identity(caller)
         self.oauth = OAuth(caller)
@@ -184,7 +183,7 @@ def ask_of(route: Route[Any, Any], members: Mapping[str, Any]) -> Any:
     return from_plain(dict(members), route.ask, strict=False)
 
 
-def _caller(transport: Transport, access: Access, clock: Clock, keyring: Keyring, observer: Observer | None) -> Caller:
+def _caller(transport: Transport, access: Access, clock: Clock, keyring: Keyring) -> Caller:
     sandbox_url = access.api_url if access.is_sandbox else access.sandbox_url
     origins = Origins(
         auth=access.auth_url.rstrip("/"),
@@ -192,7 +191,7 @@ def _caller(transport: Transport, access: Access, clock: Clock, keyring: Keyring
         sandbox=sandbox_url.rstrip("/") if sandbox_url else None,
         docs=access.docs_url.rstrip("/") if access.docs_url else None,
     )
-    line = Line(transport, origins, clock, timeout_s=access.timeout_s, observer=observer)
+    line = Line(transport, origins, clock, timeout_s=access.timeout_s)
     live_proof = Proof(keyring=keyring, issuer=access.issuer, audience=access.audience)
     sandbox_proof = Proof(keyring=keyring, issuer=access.issuer, audience=PROFILE.sandbox_audience)
     live = sandbox = None

@@ -1,17 +1,17 @@
 """Deprecation: which routes are on their way out, and how an answer says so (contract 12.5, Q92).
 
 The matrix is data (`Profile.deprecations`): the emulator speaks by it, the OpenAPI document marks by it. What an
-answer said is read from its headers alone, in every form that was ever in use, and never fails anything.
+answer said is read by `transport.ageing`, from its headers alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from engine.contract.dates import field_date_s, http_date_s, http_date_text, rfc3339_s
+from engine.contract.dates import http_date_text, rfc3339_s
 
 _HEADER_MAX = 4096
 _SHOWN_MAX = 300
@@ -42,15 +42,6 @@ class Deprecated(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.method} {self.path_template}: a sunset is never before the deprecation (RFC 9745)")
 
 
-class Farewell(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer said about its route: times in Unix seconds, None when none was given."""
-
-    since_s: float | None = None
-    sunset_s: float | None = None
-    successor: str | None = None
-    doc: str | None = None
-
-
 def row_of(rows: Sequence[Deprecated], method: str, path_template: str) -> Deprecated | None:
     """The matrix's row for a route, if it has one."""
     return next((row for row in rows if (row.method, row.path_template) == (method, path_template)), None)
@@ -77,51 +68,10 @@ def headers_of(row: Deprecated) -> dict[str, str]:
     return headers | ({"Link": ", ".join(links)} if links else {})
 
 
-def farewell_of(headers: Mapping[str, str]) -> Farewell | None:
-    """What an answer's headers (names in lower case) say about its route; None when they say nothing that can be read.
-
-    `Deprecation` is a structured date (RFC 9745), or one of the forms before it: `true`, an HTTP date.
-    """
-    said = headers.get("deprecation", "")[:_HEADER_MAX].strip()
-    sunset_s = http_date_s(headers.get("sunset", "")[:_HEADER_MAX])
-    since_s: float | None = field_date_s(said)
-    if since_s is None:
-        since_s = http_date_s(said)
-    if since_s is None and sunset_s is None and said.lower() not in ("true", "?1"):
-        return None
-    links = _links(headers.get("link", "")[:_HEADER_MAX])
-    return Farewell(
-        since_s=since_s,
-        sunset_s=sunset_s,
-        successor=links.get("successor-version"),
-        doc=links.get("deprecation") or links.get("sunset"),
-    )
-
-
-def in_words(route: str, farewell: Farewell) -> str:
-    """A farewell as a sentence for a human, in whole days."""
-    parts = [f"{route} is deprecated"]
-    if (since := _day(farewell.since_s)) is not None:
-        parts.append(f"since {since}")
-    if (end := _day(farewell.sunset_s)) is not None:
-        parts.append(f"and ends on {end}")
-    text = " ".join(parts)
-    if farewell.successor is not None:
-        text += f"; its successor is {farewell.successor}"
-    return text + (f"; see {farewell.doc}" if farewell.doc is not None else "")
-
-
-def _day(at_s: float | None) -> str | None:
-    try:
-        return None if at_s is None else http_date_text(at_s)[5:16]
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _links(header: str) -> dict[str, str]:
-    """Targets by relation, the first of each; printable ASCII only, for they go into a log line."""
+def links_of(header: str) -> dict[str, str]:
+    """Targets of a Link header by relation, the first of each; printable ASCII only: they go into a log line."""
     found: dict[str, str] = {}
-    for target, parameters in _LINK.findall(header):
+    for target, parameters in _LINK.findall(header[:_HEADER_MAX]):
         relation = _REL.search(parameters)
         if relation is None or not target.isascii() or not target.isprintable():
             continue

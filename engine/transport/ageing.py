@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 
-from engine.contract.dates import http_date_s
+from engine.contract.dates import field_date_s, http_date_s
+from engine.contract.deprecation import links_of
 from engine.contract.exchange import Request, Response
 from engine.events import Warned
 from engine.ports import BodyStream, Clock, Observer, Transport
 
 _SHOWN_MAX = 60
-_DIGITS_MAX = 11  # The year 5138; a calendar has an end.
+_END_S = 10.0**11  # The year 5138; a calendar has an end.
 
 
 class AgeingTransport:
@@ -66,7 +67,12 @@ def ageing(headers: Mapping[str, str], *, now_s: float) -> str | None:
         words.append("is deprecated" + ("" if text.lower() in ("true", "?1") else _when(text, now_s)))
     if text := headers.get("sunset", "").strip():
         words.append("is to be withdrawn" + _when(text, now_s))
-    return " and ".join(words) or None
+    if not words:
+        return None
+    links = links_of(headers.get("link", ""))
+    successor, page = links.get("successor-version"), links.get("deprecation") or links.get("sunset")
+    said = " and ".join(words) + (f"; its successor is {successor}" if successor else "")
+    return said + (f"; see {page}" if page else "")
 
 
 def _when(text: str, now_s: float) -> str:
@@ -78,8 +84,6 @@ def _when(text: str, now_s: float) -> str:
 
 
 def _seconds(text: str) -> float | None:
-    """`@<unix seconds>` or an HTTP date, as seconds since 1970; None for anything else."""
-    if text.startswith("@"):
-        digits = text[1:]
-        return float(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX else None
-    return http_date_s(text)
+    """A Date of a structured field or an HTTP date, as seconds since 1970; None for anything else."""
+    at_s = field_date_s(text) if text.startswith("@") else http_date_s(text)
+    return at_s if at_s is not None and abs(at_s) < _END_S else None

@@ -13,6 +13,7 @@ from engine.contract.keys import KeySet
 from engine.emulator.server import Emulator
 from engine.emulator.state import Options
 from engine.settings import Secret
+from engine.transport.ageing import AgeingTransport
 from engine.transport.listener import Incoming, Listener, Outgoing
 from engine.transport.pooled import PooledTransport
 from engine.trust.keyring import Keyring
@@ -147,6 +148,7 @@ def client_of(transport):
             | more
         )  # fmt: skip
         keyring = Keyring(emulator.base_url + JWKS, transport, clock)
-        return Client(transport, access, clock=clock, keyring=keyring, observer=observer)
+        line = transport if observer is None else AgeingTransport(transport, observer, clock)
+        return Client(line, access, clock=clock, keyring=keyring)
 
     return make

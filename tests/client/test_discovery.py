@@ -4,38 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.client.client import Access, Client
 from engine.contract.dates import field_date_s
-from engine.contract.deprecation import Deprecated, farewell_of, in_words
+from engine.contract.deprecation import Deprecated
 from engine.contract.profile import Profile
 from engine.contract.route import Text
 from engine.emulator.server import Emulator
 from engine.errors import ConfigError, Missing, PlatformError
 from engine.events import Warned
+from engine.transport.ageing import AgeingTransport
 from engine.transport.listener import Outgoing
 from engine.trust.keyring import Keyring
 
 pytestmark = pytest.mark.anyio
 
-WORDS = [
-    "@",
-    "1688169599",
-    "true",
-    "Sat, 01 Jul 2023 00:00:00 GMT",
-    "<",
-    ">",
-    ";",
-    "rel=",
-    '"',
-    "sunset",
-    ",",
-    " ",
-    "-",
-]
-TEXTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=12).map("".join)
 DATES = Path(__file__).parents[3] / "shared" / "vectors" / "structured-field-tests" / "date.json"
 
 
@@ -57,10 +40,10 @@ def recorder():
 
 @pytest.fixture
 def listening(platform, transport, clock, recorder):
-    """A client of the scripted platform that tells its observer."""
+    """A client of the scripted platform, over the transport that tells of deprecated routes."""
     access = Access(auth_url=platform.url, api_url=platform.url, docs_url=platform.url)
     keyring = Keyring(platform.url + "/.well-known/jwks.json", transport, clock)
-    return Client(transport, access, clock=clock, keyring=keyring, observer=recorder)
+    return Client(AgeingTransport(transport, recorder, clock), access, clock=clock, keyring=keyring)
 
 
 async def test_documents_are_typed(emulator, client_of):
@@ -135,7 +118,8 @@ async def test_a_row_of_the_matrix_changes_both_sides(transport, client_of, reco
             await client.discovery.openapi()
         assert [warning.code for warning in recorder.warnings] == told
     assert recorder.warnings[0].message == (
-        "jobs.list is deprecated since 01 May 2026 and ends on 01 Jun 2126; its successor is /v2/jobs;"
+        "jobs.list (GET /v1/jobs) is deprecated since 2026-05-01 and is to be withdrawn from 2126-06-01;"
+        " its successor is /v2/jobs;"
         " see https://knogin.com/docs/jobs"
     )
 
@@ -148,50 +132,6 @@ async def test_a_refusal_tells_as_well(platform, listening, recorder, answer_jso
         await listening.reference.brief()
 
     assert [warning.code for warning in recorder.warnings] == ["platform.deprecated"]
-
-
-@pytest.mark.parametrize(
-    ("headers", "since_s", "sunset_s"),
-    [
-        ({"deprecation": "@1688169599"}, 1688169599, None),
-        ({"deprecation": "@1688169599;x=1"}, 1688169599, None),
-        ({"deprecation": "true"}, None, None),
-        ({"deprecation": "Sat, 01 Jul 2023 00:00:00 GMT"}, 1688169600, None),
-        ({"sunset": "Sat, 01 Jul 2023 00:00:00 GMT"}, None, 1688169600),
-        ({"deprecation": "@1688169599", "sunset": "never"}, 1688169599, None),
-        ({"deprecation": "@999999999999999"}, 999999999999999, None),
-    ],
-)
-def test_every_form_of_the_headers_is_read(headers, since_s, sunset_s):
-    """The RFC's form, and those that were in use before it."""
-    farewell = farewell_of(headers)
-
-    assert farewell is not None
-    assert (farewell.since_s, farewell.sunset_s) == (since_s, sunset_s)
-
-
-@pytest.mark.parametrize("text", ["", "false", "?0", "@", "@1.5", "@1, @2", "@1;=", "yesterday", "@" + "9" * 16])
-def test_what_cannot_be_read_says_nothing(text):
-    """A header that is no date and no word of old is passed over."""
-    assert farewell_of({"deprecation": text}) is None
-
-
-@given(TEXTS, TEXTS, TEXTS)
-def test_no_header_ever_fails_anything(deprecation, sunset, link):
-    """Whatever the platform writes there, it is a farewell that can be told, or nothing."""
-    farewell = farewell_of({"deprecation": deprecation, "sunset": sunset, "link": link})
-
-    assert farewell is None or in_words("jobs.list", farewell).isprintable()
-
-
-def test_links_are_read_by_relation():
-    """Of each relation the first link; relations may be several, unquoted, and beside other parameters."""
-    link = (
-        '<https://a.example/x>; rel=deprecation; type="text/html", </v2>;title="a, b; c";rel="next successor-version"'
-    )
-    farewell = farewell_of({"deprecation": "true", "link": link})
-
-    assert (farewell.doc, farewell.successor) == ("https://a.example/x", "/v2")
 
 
 @pytest.mark.parametrize("case", json.loads(DATES.read_text()) if DATES.exists() else [], ids=lambda case: case["name"])

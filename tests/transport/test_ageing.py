@@ -1,6 +1,8 @@
 """Ageing: what an answer says of the end of its route, told once, whatever form it has."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.contract.exchange import Request
 from engine.events import Warned
@@ -11,6 +13,22 @@ from engine.transport.pooled import PooledTransport
 pytestmark = pytest.mark.anyio
 
 NOW_S = 1_800_000_000.0  # 2027-01-15
+WORDS = [
+    "@",
+    "1688169599",
+    "true",
+    "Sat, 01 Jul 2023 00:00:00 GMT",
+    "<",
+    ">",
+    ";",
+    "rel=",
+    '"',
+    "sunset",
+    ",",
+    " ",
+    "-",
+]
+TEXTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=12).map("".join)
 
 
 @pytest.mark.parametrize(
@@ -33,11 +51,27 @@ NOW_S = 1_800_000_000.0  # 2027-01-15
         ({"sunset": "x" * 500}, f"is to be withdrawn (on a date that cannot be read: '{'x' * 60}')"),
         ({"deprecation": "@" + "9" * 30}, f"is deprecated (on a date that cannot be read: '@{'9' * 30}')"),
         ({"deprecation": "@99999999999"}, "is deprecated from 5138-11-16"),
+        ({"deprecation": "@1688169599;x=1"}, "is deprecated since 2023-06-30"),
+        (
+            {
+                "deprecation": "true",
+                "link": '<https://a.example/x>; rel=deprecation; type="a", </v2>;t="b; c";rel="next successor-version"',
+            },
+            "is deprecated; its successor is /v2; see https://a.example/x",
+        ),
     ],
 )
 def test_what_the_headers_say(headers, said) -> None:
     """Every form of the contract and of the RFCs' drafts is read; noise is quoted, short and harmless."""
     assert ageing(headers, now_s=NOW_S) == said
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_no_header_ever_fails_anything(deprecation, sunset, link) -> None:
+    """Whatever the platform writes there, it is something that can be told, or nothing."""
+    said = ageing({"deprecation": deprecation, "sunset": sunset, "link": link}, now_s=NOW_S)
+
+    assert said is None or said.isprintable()
 
 
 async def test_each_route_is_told_of_once_by_answers_and_by_streams(server, clock, recorder) -> None:
