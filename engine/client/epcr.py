@@ -9,6 +9,7 @@ from engine.codec.payload import from_plain
 from engine.contract import epcr
 from engine.contract.epcr import CreateEncounter, Encounter, GetBundle, GetEncounter
 from engine.contract.exchange import Trace
+from engine.errors import BrokenAnswer
 
 
 class Epcr:
@@ -30,9 +31,12 @@ class Epcr:
         """The encounter as a FHIR R4 Bundle of type `collection`.
 
         Raises:
-            Missing: there is none of this id.
+            Missing: there is none of this id. BrokenAnswer: what came is no Bundle.
         """
-        return await self._caller.call(epcr.BUNDLE, GetBundle(encounter_id=encounter_id), trace=trace)
+        answered = await self._caller.call(epcr.BUNDLE, GetBundle(encounter_id=encounter_id), trace=trace)
+        if answered.answer.get("resourceType") != "Bundle":
+            raise BrokenAnswer("epcr.bundle: the answer is no Bundle", status=answered.status)
+        return answered
 
     async def create(self, encounter: CreateEncounter, *, trace: Trace | None = None) -> Answered[Encounter]:
         """Store a new encounter, said in our words or as a Bundle. Twice makes two.

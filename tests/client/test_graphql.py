@@ -3,7 +3,7 @@
 import pytest
 
 from engine.contract.graphql import HEALTH_CHECK
-from engine.errors import BrokenAnswer, PlatformError, Rejected
+from engine.errors import BrokenAnswer, Rejected
 from engine.transport.listener import Outgoing
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +48,7 @@ async def test_errors_are_raised_with_their_code(emulator, client_of) -> None:
         ({"errors": "all"}, False, BrokenAnswer),
     ],
 )  # fmt: skip
-async def test_both_members_are_read(platform, scripted, answer_json, body, allowed, kind) -> None:
+async def test_f44_both_members_are_read(platform, scripted, answer_json, body, allowed, kind) -> None:
     """A 200 is no success by itself (T21)."""
     platform.script["POST /graphql"] = answer_json(body)
 
@@ -59,8 +59,18 @@ async def test_both_members_are_read(platform, scripted, answer_json, body, allo
             await scripted.graphql.execute("{ a }", allow_partial=allowed)
 
 
-async def test_html_with_200_is_a_broken_answer(platform, scripted) -> None:
-    """A proxy's page is not an answer of GraphQL (F44)."""
-    platform.script["POST /graphql"] = Outgoing(headers={"Content-Type": "text/html"}, body=b"<html>")
-    with pytest.raises((BrokenAnswer, PlatformError)):
-        await scripted.graphql.execute("{ a }")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Outgoing(headers={"Content-Type": "text/html"}, body=b"<html>"),
+        Outgoing(headers={"Content-Type": "application/json"}, body=b'{"data":{"a":[{"id":1},{"id'),
+        Outgoing(headers={"Content-Type": "application/json"}, body=b'[{"data":{"a":1}}'),
+    ],
+    ids=["html", "cut", "cut batch"],
+)
+async def test_f44_what_is_no_whole_answer_is_broken(platform, scripted, answer) -> None:
+    """A proxy's page with 200, and JSON that ends too early, are never taken for data."""
+    platform.script["POST /graphql"] = answer
+
+    with pytest.raises(BrokenAnswer):
+        await scripted.graphql.execute("{ a }", allow_partial=True)
