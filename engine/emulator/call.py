@@ -12,6 +12,7 @@ import msgspec
 
 from engine.contract.exchange import Trace
 from engine.contract.route import Host, Route
+from engine.emulator.refusal import Refusal
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,17 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     parent_span_id: str | None
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def known(self) -> Caller:
+        """Who calls, on a route that needs a token: the gate has seen to it.
+
+        Raises:
+            Refusal: 401: nobody, after all.
+        """
+        if self.caller is None:
+            raise Refusal(401, "unauthorized", "This route needs a bearer token.", {"WWW-Authenticate": "Bearer"})
+        return self.caller
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

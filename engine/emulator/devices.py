@@ -12,12 +12,12 @@ from msgspec import UNSET
 from engine.codec.payload import encode
 from engine.contract import devices as contract
 from engine.contract.devices import Device, DeviceList, Observed
-from engine.contract.paging import Cursor, clamp_limit, read_cursor, write_cursor
+from engine.contract.paging import Cursor, write_cursor
 from engine.emulator import observations
-from engine.emulator.call import Call, Caller, Handler, Reply
+from engine.emulator.call import Call, Handler, Reply
+from engine.emulator.paging import limit_of, place_of
 from engine.emulator.refusal import Refusal, invalid
 from engine.emulator.state import State
-from engine.errors import RecordError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS devices (
@@ -58,13 +58,12 @@ class _Routes:
         ask: contract.ListDevices = call.ask
         if ask.status is not None and ask.status not in _STATUSES:
             raise invalid("query", "status", f"must be one of: {', '.join(_STATUSES)}")
-        profile = self._state.profile
-        limit = clamp_limit(ask.limit, default=profile.page_limit, ceiling=profile.page_limit_max)
-        where, values = self._kept(_caller(call).tenant_id, ask.status)
+        limit, place = limit_of(ask.limit, self._state.profile), place_of(ask.cursor)
+        where, values = self._kept(call.known.tenant_id, ask.status)
         total = self._state.db.execute(f"SELECT count(*) FROM devices WHERE {where}", values).fetchone()[0]  # noqa: S608
         rows = self._state.db.execute(
             f"SELECT {_COLUMNS} FROM devices WHERE {where} AND id < ? ORDER BY id DESC LIMIT ?",  # noqa: S608
-            (*values, _before(ask.cursor), limit + 1),
+            (*values, place.id if place else "~", limit + 1),
         ).fetchall()
         shown = [self._view(row) for row in rows[:limit]]
         following = write_cursor(Cursor(shown[-1].enrolled_at or "", shown[-1].id)) if len(rows) > limit else None
@@ -84,20 +83,20 @@ class _Routes:
             "INSERT INTO devices (id, tenant_id, manufacturer, model, serial_number, type_code, udi, encounter_id,"
             " is_retired, enrolled_ns, seen_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING",
             (
-                device_id, _caller(call).tenant_id, ask.manufacturer, ask.model, ask.serial_number, ask.type_code,
+                device_id, call.known.tenant_id, ask.manufacturer, ask.model, ask.serial_number, ask.type_code,
                 ask.udi or None, ask.encounter_id or None, now_ns, now_ns,
             ),
         )  # fmt: skip
         if not made.rowcount:
             raise Refusal(409, "device_exists", "A device of this manufacturer and serial number is enrolled already.")
-        row = self._row(device_id, _caller(call).tenant_id)
+        row = self._row(device_id, call.known.tenant_id)
         return Reply(status=201, body=self._view(row), headers={"Location": f"/api/v1/devices/{device_id}"})
 
     def observe(self, call: Call) -> Reply:
         """Keep one measurement; a key that this device has used in a day answers with what it made then, and 200."""
         ask: contract.Observe = call.ask
         state = self._state
-        device = self._view(self._row(ask.device_id, _caller(call).tenant_id))
+        device = self._view(self._row(ask.device_id, call.known.tenant_id))
         key = self._key(ask.idempotency_key)
         read = observations.read(ask, device, system=state.profile.device_code_system, now=state.now_text())
         observation_id = state.new_id("obs_")
@@ -159,16 +158,3 @@ class _Routes:
         if key is not None and (not _VISIBLE_ASCII.fullmatch(key) or len(key) > longest):
             raise invalid("header", "Idempotency-Key", f"must be 1 to {longest} visible ASCII characters")
         return key
-
-
-def _before(cursor: str | None) -> str:
-    try:
-        return read_cursor(cursor).id if cursor else "~"
-    except RecordError:
-        raise invalid("query", "cursor", "is not a cursor of this list") from None
-
-
-def _caller(call: Call) -> Caller:
-    if call.caller is None:
-        raise Refusal(401, "unauthorized", "This route needs a bearer token.", {"WWW-Authenticate": "Bearer"})
-    return call.caller

@@ -20,7 +20,7 @@ from engine.contract.dates import rfc3339_s
 from engine.contract.epcr import Encounter
 from engine.contract.graphql import AcqiMetric, Executed, GraphqlError
 from engine.emulator import epcr
-from engine.emulator.call import Call, Caller, Handler, Reply
+from engine.emulator.call import Call, Handler, Reply
 from engine.emulator.refusal import Refusal
 from engine.emulator.state import State
 
@@ -56,7 +56,7 @@ class _Routes:
         """Run an approved document."""
         media = _media(call.headers.get("accept", ""))
         tenant_id = call.ask.tenant_id
-        if tenant_id is not None and tenant_id != _caller(call).tenant_id:
+        if tenant_id is not None and tenant_id != call.known.tenant_id:
             # Another tenant is as unknown as one that never was (contract 1.5, Q60).
             return _failed(_Unfit(contract.TENANT_NOT_FOUND, "No such tenant."), 404, media)
         field = ""
@@ -80,7 +80,7 @@ class _Routes:
         return found
 
     def _viewer(self, call: Call) -> Any:
-        return {"id": _caller(call).client_id}
+        return {"id": call.known.client_id}
 
     def _metrics(self, call: Call) -> Any:
         variables = call.ask.variables or {}
@@ -89,7 +89,7 @@ class _Routes:
             raise _Unfit(contract.BAD_USER_INPUT, "fromDate is after toDate.", is_request=False)
         since = datetime.combine(first, time(), UTC)
         until = datetime.combine(last, time(), UTC).timestamp() + timedelta(days=1).total_seconds()
-        found = epcr.between(self._state, _caller(call).tenant_id, since.timestamp(), until)
+        found = epcr.between(self._state, call.known.tenant_id, since.timestamp(), until)
         return to_wire(indicators(found, first.isoformat(), last.isoformat()))
 
 
@@ -141,9 +141,3 @@ def _failed(unfit: _Unfit, status: int, media: str, path: list[str | int] | None
     error = GraphqlError(message=str(unfit), extensions={"code": unfit.code}, path=path or UNSET)
     answer = Executed(data=None, errors=[error]) if path else Executed(errors=[error])
     return Reply(status=status, body=answer, content_type=media)
-
-
-def _caller(call: Call) -> Caller:
-    if call.caller is None:
-        raise Refusal(401, "unauthorized", "This route needs a bearer token.", {"WWW-Authenticate": "Bearer"})
-    return call.caller

@@ -16,13 +16,13 @@ from msgspec import UNSET
 from engine.codec.payload import decode, encode, loads
 from engine.contract import identity as contract
 from engine.contract.identity import App, AppList, CreateApp, GovernApp, Scope, ScopeList
-from engine.contract.paging import Cursor, clamp_limit, read_cursor, write_cursor
+from engine.contract.paging import Cursor, write_cursor
 from engine.contract.problem import FieldFault
 from engine.contract.profile import PROFILE
 from engine.emulator.call import Call, Caller, Handler, Reply
+from engine.emulator.paging import limit_of, place_of
 from engine.emulator.refusal import Refusal, invalid
 from engine.emulator.state import State
-from engine.errors import RecordError
 from engine.trust.minting import is_secret, seal_secret
 
 SCHEMA = """
@@ -203,7 +203,7 @@ def handlers(state: State, apps: Apps) -> dict[str, Handler]:
 
     def create(call: Call) -> Reply:
         ask: CreateApp = call.ask
-        caller = _known(call)
+        caller = call.known
         client_type = CONFIDENTIAL if ask.client_type is UNSET else ask.client_type
         wanted_scopes = [] if ask.scopes is UNSET else list(dict.fromkeys(ask.scopes))
         redirect_uris = [] if ask.redirect_uris is UNSET else ask.redirect_uris
@@ -228,12 +228,8 @@ def handlers(state: State, apps: Apps) -> dict[str, Handler]:
         return Reply(status=201, body=_full(shown), headers=headers)
 
     def page(call: Call) -> Reply:
-        limit = clamp_limit(call.ask.limit, default=state.profile.page_limit, ceiling=state.profile.page_limit_max)
-        try:
-            cursor = read_cursor(call.ask.cursor) if call.ask.cursor else None
-        except RecordError:
-            raise invalid("query", "cursor", "is not a cursor of this list") from None
-        found = apps.page(_known(call).tenant_id, cursor, limit)
+        limit = limit_of(call.ask.limit, state.profile)
+        found = apps.page(call.known.tenant_id, place_of(call.ask.cursor), limit)
         return Reply(body=msgspec.structs.replace(found, apps=[_full(app) for app in found.apps]))
 
     def get(call: Call) -> Reply:
@@ -325,12 +321,6 @@ def _check_redirects(redirect_uris: Sequence[str]) -> None:
 def _is_loopback_literal(host: str | None) -> bool:
     """Whether a host of a URL is this machine, by its literal or its usual name."""
     return host in ("127.0.0.1", "::1", "localhost")
-
-
-def _known(call: Call) -> Caller:
-    if call.caller is None:
-        raise Refusal(401, "unauthorized", "This route needs a bearer token.", {"WWW-Authenticate": "Bearer"})
-    return call.caller
 
 
 def _full(app: App) -> Any:

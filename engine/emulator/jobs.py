@@ -25,7 +25,7 @@ from engine.contract.jobs import (
     JobList,
     ResultLink,
 )
-from engine.contract.paging import Cursor, clamp_limit, read_cursor, write_cursor
+from engine.contract.paging import Cursor, write_cursor
 from engine.contract.problem import FieldFault
 from engine.contract.route import Host
 from engine.emulator import (
@@ -43,9 +43,9 @@ from engine.emulator import (
 from engine.emulator.call import Call, Caller, Handler, Reply
 from engine.emulator.crafts import CRAFTS
 from engine.emulator.jobtable import Ending, Job
+from engine.emulator.paging import limit_of, place_of
 from engine.emulator.refusal import Refusal, invalid
 from engine.emulator.state import State
-from engine.errors import RecordError
 
 _STORES = (jobtable, entities, provenance_chain, effects, results, callbacks, subscriptions)
 SCHEMA = "".join(store.SCHEMA for store in _STORES)
@@ -91,7 +91,7 @@ class _Routes:
 
     async def create(self, call: Call) -> Reply:
         """Store a job and answer 201, or answer a known key with what it was answered then (contract 9.2)."""
-        caller = _caller(call)
+        caller = call.known
         key = self._key(call)
         if key is not None:
             replay = self._replay(realm_of(caller), key)
@@ -126,13 +126,8 @@ class _Routes:
         ask: contract.ListJobs = call.ask
         if ask.status is not None and ask.status not in contract.STATUSES:
             raise invalid("query", "status", f"must be one of: {', '.join(contract.STATUSES)}")
-        profile = self._state.profile
-        limit = clamp_limit(ask.limit, default=profile.page_limit, ceiling=profile.page_limit_max)
-        try:
-            before = None if ask.cursor is None else read_cursor(ask.cursor).id
-        except RecordError as exc:
-            raise invalid("query", "cursor", "is not a cursor of this list") from exc
-        realm = realm_of(_caller(call))
+        limit, place = limit_of(ask.limit, self._state.profile), place_of(ask.cursor)
+        realm, before = realm_of(call.known), place.id if place else None
         page, total = jobtable.page(
             self._state, realm, kind=ask.kind, status=ask.status, before=before, limit=limit + 1
         )
@@ -182,7 +177,7 @@ class _Routes:
 
     def _find(self, call: Call) -> Job:
         """The job asked for; another tenant's is as unknown as one that never was (contract 1.5)."""
-        job = jobtable.load(self._state, call.ask.id, realm=realm_of(_caller(call)))
+        job = jobtable.load(self._state, call.ask.id, realm=realm_of(call.known))
         if job is None:
             raise Refusal(404, "not_found", "No job of this id.")
         return job
@@ -260,9 +255,3 @@ def created(state: State, job: Job) -> bytes:
     """The body of the 201: five members, `queued` whatever becomes of the job (contract 9.2)."""
     at = state.now_text(job.created_ns)
     return encode(CreatedJob(id=job.id, kind=job.kind, status=QUEUED, created_at=at, trace_id=job.trace_id))
-
-
-def _caller(call: Call) -> Caller:
-    if call.caller is None:
-        raise Refusal(401, "unauthorized", "A token is needed.")
-    return call.caller

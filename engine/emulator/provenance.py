@@ -68,14 +68,14 @@ class _Routes:
             if value not in known:
                 raise invalid("query", name, f"must be one of: {', '.join(known)}", "enum")
         chain = self._chain(call)
-        transcript = await self._seal(_caller(call), ask.evidence_id, chain, algorithm)
+        transcript = await self._seal(call.known, ask.evidence_id, chain, algorithm)
         if shape == JSON_LD:
             return Reply(body=as_json_ld(transcript), headers={"Vary": "Accept"}, content_type=JSON_LD_TYPE)
         return Reply(body=transcript, headers={"Vary": "Accept"})
 
     async def verify(self, call: Call) -> Reply:
         """A verdict on the transcript in the body, or on the stored one; 200 whatever it is (Q80)."""
-        caller, evidence_id = _caller(call), call.ask.evidence_id
+        caller, evidence_id = call.known, call.ask.evidence_id
         chain = self._chain(call)
         document = _transcript_in(call)
         if document is None:
@@ -118,7 +118,7 @@ class _Routes:
         Raises:
             Refusal: 404, whether there is none, it is another tenant's, or it is too secret (contract 1.5, Q85).
         """
-        chain = provenance_chain.load(self._state, realm_of(_caller(call)), call.ask.evidence_id)
+        chain = provenance_chain.load(self._state, realm_of(call.known), call.ask.evidence_id)
         if chain is None or not self._is_cleared(chain.secrecy_levels):
             raise Refusal(404, "not_found", "No evidence of this id.")
         return chain
@@ -145,12 +145,6 @@ class _Routes:
 
 def _sign_all(signer: Signer, leaves: Sequence[bytes]) -> list[str]:
     return [signer.sign(record_message(leaf, signer.algorithm)) for leaf in leaves]
-
-
-def _caller(call: Call) -> Caller:
-    if call.caller is None:
-        raise Refusal(401, "unauthorized", "This route needs a bearer token.")
-    return call.caller
 
 
 def _prefers_json_ld(accept: str) -> bool:

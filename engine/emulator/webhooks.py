@@ -15,16 +15,17 @@ from msgspec import UNSET
 from engine.codec.payload import dumps
 from engine.contract import webhooks as contract
 from engine.contract.exchange import Trace
-from engine.contract.paging import Cursor, clamp_limit, read_cursor, write_cursor
+from engine.contract.paging import Cursor, write_cursor
 from engine.contract.webhooks import ACTIVE, DISABLED, DeliveryAttempt, DeliveryList, SentTest, Webhook, WebhookList
 from engine.emulator import callbacks, entities, subscriptions
-from engine.emulator.call import Call, Caller, Handler, Reply
+from engine.emulator.call import Call, Handler, Reply
 from engine.emulator.entities import Effect
 from engine.emulator.jobtable import Ending, Job
+from engine.emulator.paging import limit_of, place_of
 from engine.emulator.refusal import Refusal, invalid
 from engine.emulator.state import State
 from engine.emulator.subscriptions import Subscription
-from engine.errors import ConfigError, RecordError
+from engine.errors import ConfigError
 from engine.settings import Secret
 from engine.trust.webhook import as_standard, standard_key
 
@@ -85,7 +86,7 @@ class _Routes:
         secret = given or new_secret()
         now_ns = self._state.clock.now_ns()
         made = Subscription(
-            id=self._state.new_id("wh_"), tenant_id=_caller(call).tenant_id, url=ask.url,
+            id=self._state.new_id("wh_"), tenant_id=call.known.tenant_id, url=ask.url,
             events=_checked_events(ask.events), secret=secret, status=ACTIVE, created_ns=now_ns, updated_ns=now_ns,
         )  # fmt: skip
         subscriptions.put(self._state, made)
@@ -95,8 +96,9 @@ class _Routes:
 
     def page(self, call: Call) -> Reply:
         """A page of the tenant's subscriptions, newest first."""
-        limit = self._limit(call)
-        found, total = subscriptions.page(self._state, _caller(call).tenant_id, before=_before(call), limit=limit + 1)
+        limit, place = limit_of(call.ask.limit, self._state.profile), place_of(call.ask.cursor)
+        before = place.id if place else None
+        found, total = subscriptions.page(self._state, call.known.tenant_id, before=before, limit=limit + 1)
         following = None
         if len(found) > limit:
             found = found[:limit]
@@ -138,8 +140,8 @@ class _Routes:
     def deliveries(self, call: Call) -> Reply:
         """A page of delivery attempts, newest first (Q32)."""
         webhook = self._find(call)
-        limit = self._limit(call)
-        before = _before(call)
+        limit, place = limit_of(call.ask.limit, self._state.profile), place_of(call.ask.cursor)
+        before = place.id if place else None
         if before is not None and not before.isdecimal():
             raise invalid("query", "cursor", "is not a cursor of this list")
         at = None if before is None else min(int(before[:19]), 1 << 62)
@@ -164,7 +166,7 @@ class _Routes:
 
     def _find(self, call: Call) -> Subscription:
         """The webhook asked for; another tenant's is as unknown as one that never was (contract 1.5)."""
-        found = subscriptions.find(self._state, call.ask.webhook_id, tenant_id=_caller(call).tenant_id)
+        found = subscriptions.find(self._state, call.ask.webhook_id, tenant_id=call.known.tenant_id)
         if found is None:
             raise Refusal(404, "not_found", "No webhook of this id.")
         return found
@@ -191,10 +193,6 @@ class _Routes:
         if fault is not None:
             raise Refusal(422, "invalid_request", f"body.url: {fault.msg}", errors=[fault])
 
-    def _limit(self, call: Call) -> int:
-        profile = self._state.profile
-        return clamp_limit(call.ask.limit, default=profile.page_limit, ceiling=profile.page_limit_max)
-
 
 def new_secret() -> str:
     """A secret as Standard Webhooks writes them: `whsec_` and the Base64 of 32 random bytes."""
@@ -220,16 +218,3 @@ def _checked_events(events: list[str]) -> str:
     if not all(0 < len(event) <= _EVENT_CHARS_MAX and event.isprintable() for event in events):
         raise invalid("body", "events", f"each must have 1 to {_EVENT_CHARS_MAX} printable characters")
     return dumps(list(dict.fromkeys(events))).decode()
-
-
-def _before(call: Call) -> str | None:
-    try:
-        return read_cursor(call.ask.cursor).id if call.ask.cursor else None
-    except RecordError:
-        raise invalid("query", "cursor", "is not a cursor of this list") from None
-
-
-def _caller(call: Call) -> Caller:
-    if call.caller is None:
-        raise Refusal(401, "unauthorized", "This route needs a bearer token.", {"WWW-Authenticate": "Bearer"})
-    return call.caller
