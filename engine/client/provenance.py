@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
@@ -11,9 +11,9 @@ from engine.contract import provenance
 from engine.contract.exchange import Trace
 from engine.contract.provenance import GetTranscript, GetVerifyKeys, Verification, VerifyKeys, VerifyTranscript
 from engine.settings import Secret
-from engine.trust import transcript as proof
-from engine.trust.signers import HmacSigner, MlDsaVerifier, Verifier, read_key
-from engine.trust.transcript import Verdict
+
+if TYPE_CHECKING:
+    from engine.trust.transcript import Verdict
 
 
 class Provenance:
@@ -69,9 +69,13 @@ class Provenance:
         Raises:
             RecordError: not a transcript. UnknownKey, ConfigError: not a key.
         """
+        # Imported here: every run makes a client, and few of them prove anything.
+        from engine.trust.signers import HmacSigner, MlDsaVerifier, Verifier, read_key
+        from engine.trust.transcript import verify
+
         verifiers: list[Verifier] = []
         if keys is not None:
             verifiers.append(MlDsaVerifier.from_keys(keys))
         if tenant_key is not None:
             verifiers.append(HmacSigner(read_key(tenant_key)))
-        return proof.verify(transcript, verifiers, evidence_id=evidence_id, tenant_id=tenant_id)
+        return verify(transcript, verifiers, evidence_id=evidence_id, tenant_id=tenant_id)

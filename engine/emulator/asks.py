@@ -15,6 +15,7 @@ import msgspec
 
 from engine.codec.payload import check_caps, from_plain, loads
 from engine.contract.problem import FieldFault
+from engine.contract.profile import Profile
 from engine.contract.route import Route
 from engine.emulator.refusal import OAuthRefusal, Refusal, invalid
 from engine.errors import RecordError
@@ -24,6 +25,7 @@ _FORM = "application/x-www-form-urlencoded"
 _AT = re.compile(r"^(?P<said>.*) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _FORM_FIELDS_MAX = 50
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
 class Reading:
@@ -115,6 +117,18 @@ def _read_json(incoming: Incoming) -> dict[str, Any]:
         fault = FieldFault(["body"], f"expected an object, got {type(document).__name__}", "type_error")
         raise Refusal(422, "invalid_request", "The body must be a JSON object.", errors=[fault])
     return document
+
+
+def key_of(key: str | None, profile: Profile) -> str | None:
+    """An Idempotency-Key that may be one (Q40).
+
+    Raises:
+        Refusal: 422.
+    """
+    longest = profile.idempotency_key_max
+    if key is not None and (not _VISIBLE_ASCII.fullmatch(key) or len(key) > longest):
+        raise invalid("header", "Idempotency-Key", f"must be 1 to {longest} visible ASCII characters")
+    return key
 
 
 def _kind_of(incoming: Incoming) -> str:

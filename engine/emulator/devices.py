@@ -6,6 +6,7 @@ An observation is kept as the FHIR R4 resource it came as or stands for; reading
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from msgspec import UNSET
 
@@ -14,6 +15,7 @@ from engine.contract import devices as contract
 from engine.contract.devices import Device, DeviceList, Observed
 from engine.contract.paging import Cursor, write_cursor
 from engine.emulator import observations
+from engine.emulator.asks import key_of
 from engine.emulator.call import Call, Handler, Reply
 from engine.emulator.paging import limit_of, place_of
 from engine.emulator.refusal import Refusal, invalid
@@ -31,11 +33,25 @@ CREATE TABLE IF NOT EXISTS observations (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS observations_by_encounter ON observations (encounter_id) WHERE encounter_id IS NOT NULL;
 """
-_COLUMNS = "id, manufacturer, model, serial_number, type_code, udi, encounter_id, is_retired, enrolled_ns, seen_ns"
 _STATUSES = (contract.ONLINE, contract.OFFLINE, contract.RETIRED)
 _TEXT_MAX = 200
-_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _CODE = re.compile(r"[0-9]{1,10}")
+
+
+class _Row(NamedTuple):
+    id: str
+    manufacturer: str
+    model: str
+    serial_number: str
+    type_code: str
+    udi: str | None
+    encounter_id: str | None
+    is_retired: int
+    enrolled_ns: int
+    seen_ns: int
+
+
+_COLUMNS = ", ".join(_Row._fields)
 
 
 def handlers(state: State) -> dict[str, Handler]:
@@ -65,7 +81,7 @@ class _Routes:
             f"SELECT {_COLUMNS} FROM devices WHERE {where} AND id < ? ORDER BY id DESC LIMIT ?",  # noqa: S608
             (*values, place.id if place else "~", limit + 1),
         ).fetchall()
-        shown = [self._view(row) for row in rows[:limit]]
+        shown = [self._view(_Row(*row)) for row in rows[:limit]]
         following = write_cursor(Cursor(shown[-1].enrolled_at or "", shown[-1].id)) if len(rows) > limit else None
         return Reply(body=DeviceList(devices=shown, next_cursor=following, total_count=total))
 
@@ -97,7 +113,7 @@ class _Routes:
         ask: contract.Observe = call.ask
         state = self._state
         device = self._view(self._row(ask.device_id, call.known.tenant_id))
-        key = self._key(ask.idempotency_key)
+        key = key_of(ask.idempotency_key, state.profile)
         read = observations.read(ask, device, system=state.profile.device_code_system, now=state.now_text())
         observation_id = state.new_id("obs_")
         now_ns = state.clock.now_ns()
@@ -132,29 +148,21 @@ class _Routes:
         """Whoever was last heard of then, or before, is offline."""
         return self._state.clock.now_ns() - self._state.profile.device_offline_after_s * 1_000_000_000
 
-    def _row(self, device_id: str, tenant_id: str) -> tuple[object, ...]:
+    def _row(self, device_id: str, tenant_id: str) -> _Row:
         """The device asked for; another tenant's is as unknown as one that never was (contract 1.5)."""
-        found: tuple[object, ...] | None = self._state.db.execute(
+        found = self._state.db.execute(
             f"SELECT {_COLUMNS} FROM devices WHERE id = ? AND tenant_id = ?",  # noqa: S608 - constants
             (device_id, tenant_id),
         ).fetchone()
         if found is None:
             raise Refusal(404, "not_found", "No device of this id.")
-        return found
+        return _Row(*found)
 
-    def _view(self, row: tuple[object, ...]) -> Device:
-        device_id, manufacturer, model, serial, code, udi, encounter_id, is_retired, enrolled_ns, seen_ns = row
-        is_online = int(str(seen_ns)) > self._offline_ns()
-        status = contract.RETIRED if is_retired else contract.ONLINE if is_online else contract.OFFLINE
+    def _view(self, row: _Row) -> Device:
+        is_online = row.seen_ns > self._offline_ns()
+        status = contract.RETIRED if row.is_retired else contract.ONLINE if is_online else contract.OFFLINE
         return Device(
-            id=str(device_id), manufacturer=str(manufacturer), model=str(model), serial_number=str(serial),
-            type_code=str(code), status=status, enrolled_at=self._state.now_text(int(str(enrolled_ns))),
-            last_seen_at=self._state.now_text(int(str(seen_ns))), udi=None if udi is None else str(udi),
-            encounter_id=None if encounter_id is None else str(encounter_id),
+            id=row.id, manufacturer=row.manufacturer, model=row.model, serial_number=row.serial_number,
+            type_code=row.type_code, status=status, enrolled_at=self._state.now_text(row.enrolled_ns),
+            last_seen_at=self._state.now_text(row.seen_ns), udi=row.udi, encounter_id=row.encounter_id,
         )  # fmt: skip
-
-    def _key(self, key: str | None) -> str | None:
-        longest = self._state.profile.idempotency_key_max
-        if key is not None and (not _VISIBLE_ASCII.fullmatch(key) or len(key) > longest):
-            raise invalid("header", "Idempotency-Key", f"must be 1 to {longest} visible ASCII characters")
-        return key

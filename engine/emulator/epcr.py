@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Any
 
@@ -10,7 +11,8 @@ from msgspec import UNSET
 from engine.codec.payload import decode, encode, loads
 from engine.contract import epcr as contract
 from engine.contract.dates import rfc3339_s
-from engine.contract.epcr import CreateEncounter, Encounter, NewPatient, Patient
+from engine.contract.epcr import Act, CreateEncounter, Encounter, Medication, NewPatient, Patient, Vital
+from engine.contract.fhir import is_code, is_moment, is_uri
 from engine.emulator import bundles
 from engine.emulator.call import Call, Handler, Reply
 from engine.emulator.refusal import Refusal, invalid
@@ -27,6 +29,8 @@ _STATUSES = (contract.PLANNED, contract.IN_PROGRESS, contract.FINISHED, contract
 _SEXES = ("male", "female", "other", "unknown")
 _FORMATS = (contract.SUMMARY, contract.FHIR)
 _TEXT_MAX = 2000
+# FHIR R4, string: something to read, and of what controls only tabs and line ends.
+_TEXT = re.compile(r"^(?=.*\S)[^\x00-\x08\x0b\x0c\x0e-\x1f]*$", re.DOTALL)
 _LIST_MAX = 1000
 _AGE_MAX = 150
 
@@ -78,7 +82,7 @@ class _Routes:
         ask: CreateEncounter = call.ask
         if ask.resource is not UNSET:
             ask = bundles.read(ask.resource)
-        made = _checked(ask, self._state.new_id("enc_"), now=self._state.now_text())
+        made = checked(ask, self._state.new_id("enc_"), now=self._state.now_text())
         self._state.db.execute(
             "INSERT INTO encounters (id, tenant_id, started_s, encounter) VALUES (?, ?, ?, ?)",
             (made.id, call.known.tenant_id, rfc3339_s(made.started_at), encode(made)),
@@ -96,16 +100,21 @@ class _Routes:
         return decode(row[0], Encounter)
 
 
-def _checked(ask: CreateEncounter, encounter_id: str, *, now: str) -> Encounter:
+def checked(ask: CreateEncounter, encounter_id: str, *, now: str) -> Encounter:
+    """A new encounter, as far as it may be kept.
+
+    Raises:
+        Refusal: 422, naming the member.
+    """
     if ask.incident_id is UNSET or ask.started_at is UNSET:
         missing = "incident_id" if ask.incident_id is UNSET else "started_at"
         raise invalid("body", missing, "is required", "missing")
     if ask.status not in _STATUSES:
         raise invalid("body", "status", f"must be one of: {', '.join(_STATUSES)}")
     for name in ("incident_id", "chief_complaint", "disposition"):
-        text = getattr(ask, name)
-        if text is not None and not 0 < len(text) <= _TEXT_MAX:
-            raise invalid("body", name, f"must have 1 to {_TEXT_MAX} characters")
+        _check_text(name, getattr(ask, name))
+    for name in ("protocol", "category") if ask.triage is not None else ():
+        _check_text(f"triage.{name}", getattr(ask.triage, name))
     started_s = _seconds("started_at", ask.started_at)
     if ask.ended_at is not None and _seconds("ended_at", ask.ended_at) < started_s:
         raise invalid("body", "ended_at", "is before started_at")
@@ -115,8 +124,7 @@ def _checked(ask: CreateEncounter, encounter_id: str, *, now: str) -> Encounter:
             raise invalid("body", name, f"must hold at most {_LIST_MAX}")
         for number, thing in enumerate(things):
             _seconds(f"{name}.{number}.{member}", getattr(thing, member))
-            if not thing.code:
-                raise invalid("body", f"{name}.{number}.code", "must not be empty")
+            _check_coding(f"{name}.{number}", thing)
     members: dict[str, Any] = {name: getattr(ask, name) for name in _KEPT}
     patient = None if ask.patient is None else _known(ask.patient, ask.started_at)
     return Encounter(id=encounter_id, updated_at=now, patient=patient, **members)
@@ -141,9 +149,24 @@ def _known(patient: NewPatient, started_at: str) -> Patient:
     return Patient(ref=patient.ref, age_years=age, sex=patient.sex)
 
 
+def _check_text(member: str, text: str | None) -> None:
+    if text is not None and not (0 < len(text) <= _TEXT_MAX and _TEXT.search(text)):
+        raise invalid("body", member, f"must have 1 to {_TEXT_MAX} characters, and none that controls")
+
+
+def _check_coding(at: str, thing: Vital | Act | Medication) -> None:
+    """What goes into a resource must have the form it has there: we serve nothing that a FHIR reader refuses."""
+    system: str | None = getattr(thing, "system", None)
+    for name, text in (("code", thing.code), ("unit", getattr(thing, "unit", None))):
+        if text is not None and not is_code(text):
+            raise invalid("body", f"{at}.{name}", "must be words with one space between them")
+    if system is not None and not is_uri(system):
+        raise invalid("body", f"{at}.system", "must be a URI, which has no spaces")
+    _check_text(f"{at}.display", thing.display)
+
+
 def _seconds(member: str, text: str) -> float:
-    has_zone = text.endswith(("Z", "z")) or text[-6:-5] in ("+", "-")
-    at_s = rfc3339_s(text) if "T" in text and has_zone else None
+    at_s = rfc3339_s(text) if is_moment(text) else None
     if at_s is None:
-        raise invalid("body", member, "must be a date and time with its zone (RFC 3339)")
+        raise invalid("body", member, "must be a date and time with seconds and zone (RFC 3339)")
     return at_s

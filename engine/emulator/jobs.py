@@ -8,7 +8,6 @@ outline is checked here, its rows are read when the job runs. What happens to a 
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 
 import msgspec
@@ -40,6 +39,7 @@ from engine.emulator import (
     subscriptions,
     webhooks,
 )
+from engine.emulator.asks import key_of
 from engine.emulator.call import Call, Caller, Handler, Reply
 from engine.emulator.crafts import CRAFTS
 from engine.emulator.jobtable import Ending, Job
@@ -49,8 +49,6 @@ from engine.emulator.state import State
 
 _STORES = (jobtable, entities, provenance_chain, effects, results, callbacks, subscriptions)
 SCHEMA = "".join(store.SCHEMA for store in _STORES)
-
-_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +90,7 @@ class _Routes:
     async def create(self, call: Call) -> Reply:
         """Store a job and answer 201, or answer a known key with what it was answered then (contract 9.2)."""
         caller = call.known
-        key = self._key(call)
+        key = key_of(call.headers.get("idempotency-key"), self._state.profile)
         if key is not None:
             replay = self._replay(realm_of(caller), key)
             if replay is not None:
@@ -181,15 +179,6 @@ class _Routes:
         if job is None:
             raise Refusal(404, "not_found", "No job of this id.")
         return job
-
-    def _key(self, call: Call) -> str | None:
-        key = call.headers.get("idempotency-key")
-        if key is None:
-            return None
-        longest = self._state.profile.idempotency_key_max
-        if not _VISIBLE_ASCII.fullmatch(key) or len(key) > longest:
-            raise invalid("header", "Idempotency-Key", f"must be 1 to {longest} visible ASCII characters")
-        return key
 
     def _replay(self, realm: str, key: str) -> Reply | None:
         """The answer to a known key: 200 and the original body, whatever the payload is now."""

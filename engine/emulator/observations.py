@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from engine.contract.dates import rfc3339_s
 from engine.contract.devices import Device, Observe
+from engine.contract.fhir import is_code, is_date, is_moment, is_uri
 from engine.emulator.refusal import Refusal, invalid
 
 # FHIR R4, ObservationStatus (http://hl7.org/fhir/R4/valueset-observation-status.html).
@@ -29,9 +29,6 @@ _VALUES = frozenset(
         "DateTime", "Period",
     )
 )  # fmt: skip
-# FHIR R4, the types dateTime, code and string (http://hl7.org/fhir/R4/datatypes.html).
-_DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-](0\d|1[0-4]):\d\d))?)?)?", re.ASCII)
-_WORDS = re.compile(r"[^\s\x00-\x1f]+([ ][^\s\x00-\x1f]+)*")
 _MDC = "urn:iso:std:iso:11073:10101"
 _MDC_CODE = re.compile(r"[0-9]{1,10}")
 _UCUM = "http://unitsofmeasure.org"
@@ -66,15 +63,15 @@ def _of_members(ask: Observe, device: Device, system: str, now: str) -> Read:
         text = getattr(ask, name)
         if isinstance(text, str) and not 0 < len(text) <= _TEXT_MAX:
             raise invalid("body", name, f"must have 1 to {_TEXT_MAX} characters")
-        if isinstance(text, str) and not _WORDS.fullmatch(text):
+        if isinstance(text, str) and not is_code(text):
             raise invalid("body", name, "must be words with one space between them")
     code_system = ask.code_system or system
-    if " " in code_system:
+    if not is_uri(code_system):
         raise invalid("body", "code_system", "must be a URI, which has no spaces")
     if code_system == _MDC and not _MDC_CODE.fullmatch(str(ask.code)):
         raise invalid("body", "code", "must be an MDC code: 1 to 10 digits (ISO/IEEE 11073-10101)")
     at = now if ask.effective_at is UNSET else ask.effective_at
-    if not _is_instant(at):
+    if not is_moment(at):
         raise invalid("body", "effective_at", "must be a date and time with its zone (RFC 3339)")
     resource: dict[str, Any] = {
         "resourceType": "Observation",
@@ -119,7 +116,7 @@ def _check_choices(resource: Mapping[str, Any]) -> None:
     if not values and not any(name in resource for name in ("component", "hasMember", "dataAbsentReason")):
         raise _unfit("value", "there is no value[x], component, hasMember or dataAbsentReason")
     at = resource.get("effectiveDateTime", "2026")
-    if not isinstance(at, str) or not _is_date(at):
+    if not isinstance(at, str) or not is_date(at):
         raise _unfit("effectiveDateTime", "must be a date, or a date and time with its zone (FHIR R4, dateTime)")
 
 
@@ -149,18 +146,6 @@ def _has_code(concept: Any) -> bool:
     return isinstance(codings, list) and any(
         isinstance(coding, dict) and isinstance(coding.get("code"), str) and coding["code"] for coding in codings
     )
-
-
-def _is_instant(text: str) -> bool:
-    return "T" in text and _is_date(text)
-
-
-def _is_date(text: str) -> bool:
-    """Whether this is a dateTime of FHIR R4: a year, a month, a day, or a moment with its zone."""
-    if not _DATE.fullmatch(text):
-        return False
-    whole = text + "-01-01"[len(text) - 4 :] if len(text) < 10 else text
-    return rfc3339_s(whole) is not None
 
 
 def _unfit(member: str, why: str) -> Refusal:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 from fhir.resources.R4B.bundle import Bundle
+from hypothesis import given
+from hypothesis import strategies as st
 
+from engine.codec.payload import encode
+from engine.contract.epcr import Act, CreateEncounter, Medication, NewPatient, Triage, Vital
+from engine.emulator.bundles import write
+from engine.emulator.epcr import checked
+from engine.emulator.refusal import Refusal
 from engine.emulator.state import Options
 
 pytestmark = pytest.mark.anyio
@@ -158,6 +165,47 @@ async def test_what_is_no_bundle_is_refused(api, member, bundle):
     )
 
     assert (answer.status, answer.json["errors"][0]["loc"]) == (422, ["body", member])
+
+
+_PIECES = st.lists(
+    st.sampled_from(["a", "8867-4", " ", "  ", "\n", "\t", "\x01", "é", "http://x.example/"]), max_size=4
+).map("".join)
+_MOMENTS = st.sampled_from([
+    "2026-05-08T12:00:00Z", "2026-05-08T12:00:00.5+02:00", "2026-05-08T12:00Z", "2026-05-08T12:00:00z", "2026-05-08",
+    "20260508T120000Z", "2026-05-08 12:00:00Z", "2026-02-30T12:00:00Z", "2026-05-08T12:00:00",
+])  # fmt: skip
+
+
+_FIT = {"text": "a b", "code": "8867-4", "system": "http://x.example/", "unit": "mg", "at": "2026-05-08T12:00:00Z"}
+
+
+@given(
+    st.sampled_from(sorted(_FIT)).flatmap(
+        lambda name: st.fixed_dictionaries({name: _MOMENTS if name == "at" else _PIECES})
+    )
+)
+def test_whatever_is_taken_is_served_as_fhir(odd):
+    """No encounter passes our checks whose Bundle a FHIR reader that is not ours would refuse."""
+    text, code, system, unit, at = (_FIT | odd).values()
+    ask = CreateEncounter(
+        incident_id=text, started_at=at, chief_complaint=text, disposition=text, patient=NewPatient(sex="male"),
+        triage=Triage(protocol=text, category=text),
+        vitals=[Vital(code=code, display=text, value=1.5, unit=unit, taken_at=at)],
+        interventions=[Act(code=code, display=text, system=system, at=at)],
+        medications=[Medication(code=code, display=text, system=system, at=at, dose=1, unit=unit)],
+    )  # fmt: skip
+
+    try:
+        taken = checked(ask, "enc_1", now="2026-05-08T12:00:00Z")
+    except Refusal:
+        return
+
+    Bundle.model_validate_json(encode(write(taken, [])))
+
+
+def test_an_ordinary_encounter_is_taken():
+    """The checks let through what they are there for, so that the property above says something."""
+    assert checked(CreateEncounter(incident_id="a b", started_at="2026-05-08T12:00:00.5+02:00"), "enc_1", now="")
 
 
 async def test_a_tenant_does_not_see_another(api):
