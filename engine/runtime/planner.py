@@ -26,11 +26,15 @@ from engine.store.rows import JobRow, Planned, RunRow
 
 
 class Ready(msgspec.Struct, gc=False):
-    """A job on its way to the create lane; `body` is None when it must be recalled first, `loan` what it occupies."""
+    """A job on its way to the create lane; `body` is None when it must be recalled first, `loan` what it occupies.
+
+    `keys` name its rows, where rows travel each by itself.
+    """
 
     job: JobRow
     body: bytes | None
     loan: Loan | None = None
+    keys: Sequence[str] = ()
 
     def let_go(self) -> None:
         """Nobody needs the body any more."""
@@ -117,7 +121,8 @@ class Planner:
                 )
             )
             if job is not None:
-                bodies.append(Ready(job, body, self._tools.budget.take(job.body_bytes)))
+                keys = cut.keys if self._packer.keeps_keys else ()
+                bodies.append(Ready(job, body, self._tools.budget.take(job.body_bytes), keys))
         now_ns = self._tools.clock.now_ns()
         letters = [
             letter_values(_letter(bad), run_id=self._run.run_id, epoch=self._run.epoch, now_ns=now_ns)
@@ -136,7 +141,7 @@ class Planner:
             epoch=self._run.epoch,
             seq=self._seq,
             run_id=self._run.run_id,
-            kind=self._packer.kind.name,
+            kind=self._packer.name,
             rows=len(cut.items),
             body_bytes=len(body),
             digest=digest,

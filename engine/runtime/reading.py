@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import msgspec
 
 from engine.errors import ConfigError, StaleCheckpoint
-from engine.jobs.pack import Packer
+from engine.jobs.pack import Packing
 from engine.jobs.records import ORIGINAL_MAX, Records, beginning, unkeep, where_the_rest_is
 from engine.ports import Source, Transform
 from engine.record import BadRecord, Batch, Mark
@@ -60,7 +60,7 @@ class Reader:
         open_source: Callable[[], Source],
         transforms: Sequence[Transform],
         key: str,
-        packer: Packer,
+        packer: Packing,
         item_max: int,
         tools: Tools,
     ) -> None:
