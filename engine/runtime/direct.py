@@ -22,6 +22,7 @@ from engine.contract.profile import PROFILE
 from engine.contract.provenance import ML_DSA, VerifyKeys
 from engine.contract.rows import is_repeatable, key_member
 from engine.errors import BrokenProof, RunFailed, Unbalanced
+from engine.events import Warned
 from engine.jobs.asking import UNKNOWN, Asker
 from engine.jobs.cancel import Cancelled
 from engine.jobs.lanes import Lanes
@@ -45,6 +46,10 @@ _STOP_GRACE_S = 3.0
 # Rows that pass are cut as the default of jobs is; of rows that are asked for, a kill repeats so many per worker.
 _PASSING, _PASSING_ROWS, _PASSING_BYTES = "rows", 10_000, 4 * 1024 * 1024
 _ASKED_ROWS = 100
+_KEYLESS = (
+    "the route takes no idempotency key: rows travel one by one, and one whose answer is lost is not sent again but "
+    "becomes a dead letter, because it may have been taken"
+)
 _LOST = "a request for it left, and the run was ended before an answer came; look at the platform before you replay it"
 
 
@@ -94,7 +99,8 @@ def asking_of(spec: PipelineSpec, client: Client, lanes: Lanes) -> Asking | None
     route, request = route_of(spec.row_route), spec.request
     lanes.take_in(route.name, lanes.create)
     prove = partial(_prove, _Keys(client)) if request is not None and request.verify else None
-    asker = Asker(client, route, width=lanes.create.ceiling, into=request.into if request else None, prove=prove)
+    into = request.into if request else None
+    asker = Asker(client, route, key=spec.source.key, width=lanes.create.ceiling, into=into, prove=prove)
     return Asking(
         asker=asker,
         is_repeatable=is_repeatable(route),
@@ -168,6 +174,8 @@ class Direct:
 
     async def _run(self, jobs: Sequence[JobRow], marks: dict[str, Mark], limit: int | None) -> None:
         stages = self._stages
+        if stages.asking is not None and not stages.asking.is_repeatable:
+            stages.tools.observer.notice(Warned("request.keyless", _KEYLESS))
         async with anyio.create_task_group() as background:
             for task in (stages.landing.flush_by_age, self._heed_stop, stages.tools.budget.watch):
                 background.start_soon(task)

@@ -136,7 +136,11 @@ class Rig:
 
     def ledger(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Ask the ledger."""
-        db = sqlite3.connect(self.directory / "state" / "rig" / "ledger.sqlite")
+        return self.ledger_of("rig", sql, values)
+
+    def ledger_of(self, name: str, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Ask the ledger of a pipeline."""
+        db = sqlite3.connect(self.directory / "state" / name / "ledger.sqlite")
         try:
             return db.execute(sql, values).fetchall()
         finally:
