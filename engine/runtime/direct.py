@@ -22,7 +22,7 @@ from engine.contract.profile import PROFILE
 from engine.contract.provenance import ML_DSA, VerifyKeys
 from engine.contract.rows import is_repeatable, key_member
 from engine.errors import BrokenProof, RunFailed, Unbalanced
-from engine.events import Warned
+from engine.events import Waited, Warned
 from engine.jobs.asking import UNKNOWN, Asker
 from engine.jobs.cancel import Cancelled
 from engine.jobs.lanes import Lanes
@@ -216,7 +216,9 @@ class Direct:
             if job.state == PLANNED:
                 send(job, now_ns=self._now_ns)
                 await self._stages.tools.ledger.move([job])
+            started = self._stages.tools.clock.monotonic()
             asked = await asking.asker.ask(job, items, keys)
+            self._stages.tools.observer.notice(Waited("remote", self._stages.tools.clock.monotonic() - started))
             items, keys, ended = asked.texts, asked.keys, asked.ended
         chunk, rows = b"", len(items)
         if asking is None or asking.keeps_answers:

@@ -56,6 +56,7 @@ _RESULTS_MAX = 128  # Jobs whose results wait to be fetched; they are at the pla
 _READY_TRIES = 10
 _READY_WAIT_MAX_S = 60.0
 _STOP_GRACE_S = 3.0
+_LOOK_EVERY_S = 0.25
 # A stop is to end within seconds, also where the platform does not answer any more.
 _ABORT_WITHIN_S = 3.0
 
@@ -140,7 +141,7 @@ class Run:
                     await stages.planner.plan(marks, self._plan, limit=limit)
                     self._is_read = True
                     self._check_done()
-                    await self._quiet.wait()
+                    await self._wait_for_jobs()
                     stages.ready.close()
                 if self._is_stopping:
                     self._results.drain()
@@ -149,6 +150,15 @@ class Run:
             if self._is_stopping and stages.is_aborting:
                 await self._abort()
             background.cancel_scope.cancel()
+
+    async def _wait_for_jobs(self) -> None:
+        """Wait until every job has ended; what is waited for is mostly the platform, while it has jobs of ours."""
+        while not self._quiet.is_set():
+            started, at_platform = self._stages.tools.clock.monotonic(), self._stages.slots.in_use
+            with anyio.move_on_after(_LOOK_EVERY_S):
+                await self._quiet.wait()
+            if at_platform:
+                self._stages.tools.observer.notice(Waited("remote", self._stages.tools.clock.monotonic() - started))
 
     # Stages ----------------------------------------------------------------------------------
 
