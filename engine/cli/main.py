@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "jobs": ("engine.cli.jobs:jobs", "Look into the ledger of a pipeline; cancel and re-attach jobs."),
     "dlq": ("engine.cli.dlq:dlq", "Look at rows that did not make it, repair them, send them again."),
     "runs": ("engine.cli.runs:runs", "List and show past runs."),
+    "top": ("engine.cli.top:top", "Show the runs that work now, and what sets their pace."),
     "call": ("engine.cli.call:call", "Call any route of the contract by name, JSON in and out."),
     "login": ("engine.cli.login:login", "Log in as a person, for `engine call`."),
     "verify": ("engine.cli.verify:verify", "Prove a chain of custody from its file, asking nobody."),
