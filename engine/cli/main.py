@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "emulator": ("engine.cli.emulator:emulator", "Serve the whole contract on loopback."),
     "chaos": ("engine.cli.chaos:chaos", "Kill and trouble pipelines, and check that nothing is lost or doubled."),
     "schema": ("engine.cli.schema:schema", "Print or write the JSON Schemas of the TOML files."),
+    "docs": ("engine.cli.docs:docs", "Build, serve or print the documentation."),
     "explain": ("engine.cli.explain:explain", "Say what an error code means."),
 }
 
