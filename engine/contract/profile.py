@@ -43,6 +43,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     devices_read_scopes: tuple[str, ...] = ("argus:devices:read", "argus:devices:write")
     devices_write_scopes: tuple[str, ...] = ("argus:devices:write",)
     graphql_scopes: tuple[str, ...] = ("argus:graphql:execute",)
+    # Whoever may run the approved documents is an approved partner (contract 2.1).
+    partner_scopes: tuple[str, ...] = ("argus:graphql:execute",)
     epcr_read_scopes: tuple[str, ...] = ("argus:epcr:read",)
     epcr_write_scopes: tuple[str, ...] = ("argus:epcr:write",)
     webhooks_read_scopes: tuple[str, ...] = ("webhooks:read", "webhooks:write")
