@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.assembly import RunOrder, call_route, open_platform, run_pipeline
     from engine.client.client import Access, Client
+    from engine.client.events import EventReader
     from engine.contract.catalog import ROUTES
     from engine.contract.exchange import Trace
     from engine.contract.route import Route
@@ -49,6 +50,7 @@ from engine.version import __version__ as __version__
 _HOMES = {
     "engine.assembly": ("RunOrder", "call_route", "open_platform", "run_pipeline"),
     "engine.client.client": ("Access", "Client"),
+    "engine.client.events": ("EventReader",),
     "engine.contract.catalog": ("ROUTES",),
     "engine.contract.exchange": ("Trace",),
     "engine.contract.route": ("Route",),
@@ -79,6 +81,7 @@ __all__ = [
     "DeadLetter",
     "Emulator",
     "EngineError",
+    "EventReader",
     "Missing",
     "Observer",
     "PartialFailure",

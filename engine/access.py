@@ -13,9 +13,9 @@ import msgspec
 from engine.client.client import Access
 from engine.contract.profile import PROFILE
 from engine.emulator.child import Child
-from engine.errors import ConfigError, ExpiredToken
+from engine.errors import ConfigError
 from engine.settings import Secret, Settings
-from engine.store.login import find_login
+from engine.store.login import Login, find_login
 
 EMULATOR_CLIENT = "app_local"
 EMULATOR_SECRET = "emulator-secret"
@@ -62,7 +62,7 @@ async def open_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access
             if not platform.client_id or not platform.client_secret:
                 raise ConfigError(
                     'profile "live" needs platform.client_id and platform.client_secret',
-                    hint='set them in config.toml: client_secret = "${secret:env:ARGUS_CLIENT_SECRET}"',
+                    hint='client_secret = "${secret:env:ARGUS_CLIENT_SECRET}"; for `engine call` engine login will do',
                 )
             access = Access(
                 auth_url=live.auth_url,
@@ -110,11 +110,13 @@ def login_access(settings: Settings) -> Access:
             raise ConfigError("nobody logs in at the sandbox", hint='use profile "live" or "emulator"')
 
 
-def person_access(settings: Settings, *, now_s: float) -> Access | None:
-    """As the person who is logged in there; None where client credentials are configured, or nobody is.
+def person_login(settings: Settings) -> tuple[Access, Login] | None:
+    """Where a person is logged in, and the login as it is kept, which may be over.
+
+    None where client credentials are configured, or nobody is logged in.
 
     Raises:
-        ExpiredToken: the login is over. StateError: its file cannot be read.
+        StateError: its file cannot be read.
     """
     if settings.platform.client_secret:
         return None
@@ -125,8 +127,11 @@ def person_access(settings: Settings, *, now_s: float) -> Access | None:
     login = find_login(Path(settings.state_dir), access.auth_url)
     if login is None or login.client_id != access.client_id:
         return None
-    if login.ends_s <= now_s:
-        raise ExpiredToken("the login is over", hint="run engine login again, or engine login --forget")
+    return access, login
+
+
+def as_person(access: Access, login: Login) -> Access:
+    """The access of the person who is logged in there, and of no app."""
     return msgspec.structs.replace(access, client_id=None, client_secret=None, login_token=login.token)
 
 

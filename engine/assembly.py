@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.access import login_access, open_access, person_access, platform_name
+from engine.access import as_person, login_access, open_access, person_login, platform_name
 from engine.client.client import Access, Client, route_of
-from engine.client.login import log_in
+from engine.client.person import current_login, take_login
 from engine.clock import SystemClock
 from engine.codec.fields import struct_of
 from engine.components.catalog import open_letters, open_sink, open_source, open_transforms
@@ -62,7 +62,6 @@ from engine.runtime.tools import Tools
 from engine.settings import Settings
 from engine.store.ledger import Ledger
 from engine.store.letters import Shelf
-from engine.store.login import Login, keep_login
 from engine.telemetry.otel import open_telemetry
 from engine.telemetry.tee import Tee
 from engine.transport.ageing import AgeingTransport
@@ -221,8 +220,10 @@ async def run_pipeline(
             await asyncio.to_thread(telemetry.close)
 
 
-async def call_route(settings: Settings, name: str, members: Mapping[str, Any]) -> Any:
-    """Ask one route by its name; members and answer are plain data.
+async def call_route(
+    settings: Settings, name: str, members: Mapping[str, Any], *, observer: Observer | None = None
+) -> Any:
+    """Ask one route by its name; members and answer are plain data. `observer` hears what happens on the way.
 
     Raises:
         EngineError: as `Client.ask`.
@@ -230,9 +231,12 @@ async def call_route(settings: Settings, name: str, members: Mapping[str, Any]) 
     scopes = route_of(name).scopes
     asked = msgspec.structs.replace(settings.platform, scopes=scopes or settings.platform.scopes)
     settings = msgspec.structs.replace(settings, platform=asked)
-    clock = SystemClock()
-    person = person_access(settings, now_s=clock.now_ns() / 1e9)
-    async with open_platform(settings, observer=Tee(), clock=clock, person=person) as platform:
+    clock, person = SystemClock(), None
+    if found := person_login(settings):
+        access, login = found
+        person = as_person(access, await current_login(access, login, Path(settings.state_dir), clock))
+    observers = () if observer is None else (observer,)
+    async with open_platform(settings, observer=Tee(observers), clock=clock, person=person) as platform:
         return await platform.client.ask(name, members)
 
 
@@ -242,17 +246,7 @@ async def log_in_person(settings: Settings, *, show: Callable[[str], None], wait
     Raises:
         ConfigError: there is no place to log in at. EngineError: as `log_in`; or the token proves nothing.
     """
-    access, clock = login_access(settings), SystemClock()
-    pool = PooledTransport(concurrency=4)
-    try:
-        keyring = Keyring(access.auth_url + WELL_KNOWN.path, pool, clock)
-        client = Client(pool, access, clock=clock, keyring=keyring)
-        token = (await log_in(client.oauth, access, show=show, wait_s=wait_s)).token
-        claims = await keyring.verify(token.reveal(), issuer=access.issuer, audience=access.audience)
-    finally:
-        await pool.aclose()
-    login = Login(auth_url=access.auth_url, client_id=access.client_id or "", token=token, ends_s=claims.exp)
-    return keep_login(Path(settings.state_dir), login)
+    return await take_login(login_access(settings), Path(settings.state_dir), show=show, wait_s=wait_s)
 
 
 class _Parts(msgspec.Struct, frozen=True, kw_only=True):
