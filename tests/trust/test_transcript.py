@@ -322,6 +322,10 @@ def test_what_is_no_transcript_says_where(spoil, place) -> None:
         lambda text: text.replace(b'"actor_id":', b'"actor_id":"x","actor_id":', 1),
         lambda text: text.replace(b'"records":', b'"version":"2026.4","records":', 1),
         lambda text: text.replace(b'"job_id":null', b'"job_id":null,"more":{"\\u0061":1,"a":2}', 1),
+        lambda text: json.dumps(json.loads(text), indent=1).encode().replace(b'"job_id"', b'"job_id": "", "job_id"', 1),
+        lambda text: (
+            json.dumps(json.loads(text), indent=1).encode().replace(b'"version"', b'"format": "", "version"', 1)
+        ),
         lambda text: text[:-1],
         lambda text: b"[" + text + b"]",
     ],
