@@ -107,7 +107,7 @@ def _one_job(invocation: Invocation, name: str) -> tuple[str, JobRow]:
 
 
 async def _cancel(settings: Settings, pipeline: str, names: set[tuple[int, int]] | None, *, again: bool) -> Cancelled:
-    from engine.assembly import open_platform
+    from engine.platform import open_platform
 
     ledger = Ledger(Path(settings.state_dir) / pipeline, pipeline)
     try:
@@ -281,7 +281,7 @@ def _print_orphans(orphans: Orphans, *, is_json: bool) -> None:
 async def _reap(
     settings: Settings, ledgers: list[Path], kind: str | None, older_s: float, token: str | None
 ) -> tuple[Orphans, list[EngineError]]:
-    from engine.assembly import open_platform
+    from engine.platform import open_platform
 
     async with open_platform(settings, observer=Tee(), clock=SystemClock()) as platform:
         orphans = Orphans(await _orphans(platform.client, ledgers, kind, older_s))

@@ -13,12 +13,12 @@ import click
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.output import Paint, emit, emit_json, plural, tell
 from engine.codec.payload import decode, to_wire
-from engine.contract.provenance import VerifyKeys
+from engine.contract.provenance import ROOT, ROOT_SIGNATURE, Failure, VerifyKeys
 from engine.errors import BrokenProof, RecordError, UnknownKey
 from engine.settings import Secret
+from engine.trust.records import TEXT_MAX
 from engine.trust.signers import HmacSigner, MlDsaVerifier, Verifier, read_key
-from engine.trust.transcript import TEXT_MAX, Verdict, read_transcript
-from engine.trust.transcript import verify as prove
+from engine.trust.transcript import Verdict, verify_text
 
 _KEY_FILE_MAX = 1024 * 1024
 
@@ -57,8 +57,7 @@ def transcript(
     """
     verifiers = _verifiers(keys, tenant_key)
     try:
-        document = read_transcript(_read(file, TEXT_MAX))
-        verdict = prove(document, verifiers, evidence_id=evidence, tenant_id=tenant)
+        verdict = verify_text(_read(file, TEXT_MAX), verifiers, evidence_id=evidence, tenant_id=tenant)
     except RecordError as exc:
         raise BrokenProof(f"{file}: {exc.message}") from exc
     if is_json:
@@ -99,7 +98,7 @@ def _lines(verdict: Verdict, paint: Paint) -> list[str]:
     for one in verdict.records:
         state = f"{paint.bad('FAILED')}  {', '.join(one.failed)}" if one.failed else paint.good("ok")
         lines.append(f"{one.index:>6}  {_shown(one.record_id)}  {state}  {paint.dim('of ' + ', '.join(one.checked))}")
-    failed = [failure.reason for failure in verdict.failures if failure.index is None]
+    failed = [failure.reason for failure in verdict.failures if failure.index is None or failure.reason == ROOT]
     checked = "merkle_root" if verdict.root_signature_valid is None else "merkle_root, root_signature"
     state = f"{paint.bad('FAILED')}  {', '.join(failed)}" if failed else paint.good("ok")
     return [*lines, f"  root  {verdict.merkle_root}  {state}  {paint.dim('of ' + checked)}"]
@@ -110,12 +109,24 @@ def _shown(text: str) -> str:
     return text if text.isascii() and text.isprintable() and text else ascii(text)
 
 
+def _place(failure: Failure, verdict: Verdict) -> str:
+    """Where a failure is, and of a root what is known of the records it was made over."""
+    here, sealed, told = len(verdict.records), verdict.sealed_count, ""
+    if failure.reason in (ROOT, ROOT_SIGNATURE) and sealed is not None and sealed != here:
+        told = f"; the root was signed for {plural(sealed, 'record')}, and here are {here}"
+    if failure.index is None:
+        return f"the root{told}"
+    if failure.record_id is None:
+        return f"record {failure.index}, which is missing{told}"
+    name = f"record {failure.index} ({_shown(failure.record_id)})"
+    return f"{name}, the first that the root is not of{told}" if failure.reason == ROOT else name
+
+
 def _conclude(file: str, verdict: Verdict, *, may_be_unsigned: bool) -> None:
     if verdict.failures:
         first = verdict.failures[0]
-        at = "the root" if first.index is None else f"record {first.index} ({_shown(first.record_id or '')})"
         raise BrokenProof(
-            f"{file} does not hold: {first.reason} at {at}",
+            f"{file} does not hold: {first.reason} at {_place(first, verdict)}",
             hint="do not rely on it; ask for the transcript again",
             failures=len(verdict.failures),
         )

@@ -43,6 +43,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     devices_read_scopes: tuple[str, ...] = ("argus:devices:read", "argus:devices:write")
     devices_write_scopes: tuple[str, ...] = ("argus:devices:write",)
     graphql_scopes: tuple[str, ...] = ("argus:graphql:execute",)
+    # Whoever may run the approved documents is an approved partner (contract 2.1).
+    partner_scopes: tuple[str, ...] = ("argus:graphql:execute",)
     epcr_read_scopes: tuple[str, ...] = ("argus:epcr:read",)
     epcr_write_scopes: tuple[str, ...] = ("argus:epcr:write",)
     webhooks_read_scopes: tuple[str, ...] = ("webhooks:read", "webhooks:write")
@@ -106,6 +108,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_now: str = "2026-05-08T12:00:00Z"
     # Q67: is X-Argus-Sandbox sent as false on live
     sandbox_header_on_live: bool = False
+    # Q37, Q56: jobs of the sandbox are events too, which say so in their data and by X-Argus-Sandbox
+    sandbox_events: bool = True
     # 12.1: routes that the API's descriptor leaves out, by how their paths begin
     openapi_hidden: tuple[str, ...] = ("/v1/platform/",)
     # Q90

@@ -152,7 +152,7 @@ def _vital(number: int, resource: dict[str, Any]) -> Vital:
         display=_maybe(resource, "code", "coding", 0, "display"),
         value=quantity["value"],
         unit=_maybe(quantity, "code") or _maybe(quantity, "unit") or "1",
-        taken_at=_text(number, resource, "effectiveDateTime"),
+        taken_at=_moment(number, resource, "effective"),
     )
 
 
@@ -161,20 +161,36 @@ def _act(number: int, resource: dict[str, Any]) -> Act:
         code=_text(number, resource, "code", "coding", 0, "code"),
         display=_maybe(resource, "code", "coding", 0, "display"),
         system=_maybe(resource, "code", "coding", 0, "system"),
-        at=_text(number, resource, "performedDateTime"),
+        at=_moment(number, resource, "performed"),
     )
 
 
 def _drug(number: int, resource: dict[str, Any]) -> Medication:
-    concept, dose = resource.get("medicationCodeableConcept"), _at(resource, "dosage", "dose", "value")
+    concept, dose = _medicine(resource), _at(resource, "dosage", "dose", "value")
     return Medication(
         code=_text(number, {"medicationCodeableConcept": concept}, "medicationCodeableConcept", "coding", 0, "code"),
         display=_maybe(concept, "coding", 0, "display"),
         system=_maybe(concept, "coding", 0, "system"),
-        at=_text(number, resource, "effectiveDateTime"),
+        at=_moment(number, resource, "effective"),
         dose=dose if isinstance(dose, int | float) and not isinstance(dose, bool) else None,
         unit=_maybe(resource, "dosage", "dose", "code"),
     )
+
+
+def _medicine(resource: dict[str, Any]) -> Any:
+    """The code of what was given: in the resource itself, or in the Medication that it contains and refers to."""
+    reference = _maybe(resource, "medicationReference", "reference")
+    contained = resource.get("contained")
+    if reference and isinstance(contained, list):
+        inside = (one for one in contained if isinstance(one, dict) and f"#{one.get('id')}" == reference)
+        return next((one.get("code") for one in inside), None)
+    return resource.get("medicationCodeableConcept")
+
+
+def _moment(number: int, resource: dict[str, Any], name: str) -> str:
+    """When something was: a moment, or the beginning of a period (FHIR R4, the choices of `effective[x]`)."""
+    found = _maybe(resource, f"{name}Instant") or _maybe(resource, f"{name}Period", "start")
+    return found or _text(number, resource, f"{name}DateTime")
 
 
 def _at(value: Any, *path: str | int) -> Any:

@@ -56,7 +56,7 @@ SENDING_AT_ONCE = 32
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "[::1]"))
 _LOOPBACK_HOSTS = frozenset(name.strip("[]") for name in LOOPBACK)
 _JITTER = 0.1
-_REORDER_S = 0.25
+REORDER_S = 0.25
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -299,7 +299,7 @@ class Courier:
             if fault.flag("reorder") and delivery.id not in self._overtaken:
                 # Put back once, so that whatever comes due meanwhile overtakes it.
                 self._overtaken.add(delivery.id)
-                self._put_back(delivery, _REORDER_S)
+                self._put_back(delivery, REORDER_S)
                 return
             await self._state.clock.sleep(fault.delay_s(self._state.faults))
             if fault.flag("lose"):

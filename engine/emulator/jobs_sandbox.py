@@ -11,7 +11,7 @@ import msgspec
 
 from engine.codec.payload import encode, loads
 from engine.contract.jobs import FAILED, QUEUED, RUNNING, SUCCEEDED, CreatedJob, JobError
-from engine.emulator import callbacks, jobtable, life
+from engine.emulator import callbacks, jobtable, life, webhooks
 from engine.emulator.call import Call
 from engine.emulator.crafts import CRAFTS
 from engine.emulator.desk import JobDesk
@@ -80,4 +80,5 @@ async def _perform(state: State, job: Job, payload: bytes, scenario: str, *, is_
         if jobtable.insert(state, running, None):
             jobtable.end(state, running, ending)
             delivery_id = callbacks.enqueue(state, job, ending)
+            webhooks.tell_of_job(state, job, ending)
     life.agenda_of(state).tell(delivery_id)

@@ -1,6 +1,7 @@
 """Webhooks: the routes of subscriptions and their deliveries (contract 6, routes 12-18), and what they are told of.
 
-Subscriptions belong to the live world: they are asked for at the auth host, and the sandbox tells them nothing.
+Subscriptions belong to the live world: they are asked for at the auth host. They hear of the sandbox's jobs too, and
+such an event says in its signed data that it is one.
 """
 
 from __future__ import annotations
@@ -37,15 +38,16 @@ _STATUSES = (ACTIVE, DISABLED)
 
 
 def tell_of_job(state: State, job: Job, ending: Ending, effects: list[Effect] | None = None) -> None:
-    """Emit what the end of a live job means: its terminal state, and each incident it changed (Q37).
+    """Emit what the end of a job means: its terminal state, and each incident it changed (Q37).
 
-    Call inside the transaction that ends the job.
+    Call inside the transaction that ends the job. A job of the sandbox changes nothing.
     """
-    if job.is_sandbox:
+    if job.is_sandbox and not state.profile.sandbox_events:
         return
     trace = Trace(job.trace_id, job.span_id)
     event = state.profile.job_event_prefix + ending.status
-    subscriptions.emit(state, job.tenant_id, event, callbacks.told_of(job, ending), trace)
+    told = callbacks.told_of(job, ending) | ({subscriptions.SANDBOX: True} if job.is_sandbox else {})
+    subscriptions.emit(state, job.tenant_id, event, told, trace)
     if effects and subscriptions.hears(state, job.tenant_id, state.profile.incident_event):
         for incident in _incidents(effects, state.profile.incident_type):
             subscriptions.emit(state, job.tenant_id, state.profile.incident_event, incident, trace)

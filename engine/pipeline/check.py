@@ -80,10 +80,13 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
     return faults
 
 
-def check_settings(settings: Settings) -> list[Fault]:
-    """Everything about `config.toml` that its types cannot say, for the chosen profile."""
+def check_settings(settings: Settings, *, needs_secret: bool = True) -> list[Fault]:
+    """Everything about `config.toml` that its types cannot say, for the chosen profile.
+
+    Without `needs_secret` the live one may be used by a person, who logs in.
+    """
     platform = settings.platform
-    return [*_credentials(platform), *_addresses(settings)]
+    return [*_credentials(platform, needs_secret=needs_secret or platform.profile != "live"), *_addresses(settings)]
 
 
 def _fault(at: KeyPath, code: str, message: str, hint: str = "") -> Fault:
@@ -236,14 +239,14 @@ def _overlaps(source: str, target: str) -> bool:
     return source == target or (target != "." and PurePath(source).is_relative_to(target))
 
 
-def _credentials(platform: Platform) -> Iterator[Fault]:
+def _credentials(platform: Platform, *, needs_secret: bool) -> Iterator[Fault]:
     has_token = platform.profile == "sandbox" and platform.sandbox.token is not None
     if platform.profile == "emulator" or has_token:
         return
     what = f'required by profile "{platform.profile}"'
     if platform.client_id is None:
         yield _fault(("platform", "client_id"), "missing", "`client_id` is missing in [platform]", what)
-    if platform.client_secret is None:
+    if platform.client_secret is None and needs_secret:
         message = "`client_secret` is missing in [platform]"
         yield _fault(("platform", "client_secret"), "missing", message, what)
 
