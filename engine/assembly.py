@@ -25,7 +25,7 @@ from engine.codec.fields import struct_of
 from engine.components.catalog import open_letters, open_sink, open_source, open_transforms
 from engine.contract.exchange import Request, Trace
 from engine.contract.keys import WELL_KNOWN
-from engine.contract.kinds import KINDS, Kind
+from engine.contract.kinds import Kind
 from engine.contract.profile import PROFILE
 from engine.errors import ConnectFailed, EngineError, RunFailed
 from engine.jobs.batcher import Batcher
@@ -265,7 +265,7 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools, shelf: Shelf | None) -> _Parts:
-    kind = KINDS[spec.job.kind]
+    kind = PROFILE.kinds[spec.job.kind]
     opening = partial(open_source, want_values=bool(spec.transform), values_max=values_max(spec))
     is_kept = not opening(spec.source).can_reread
     source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=is_kept))
@@ -320,7 +320,7 @@ def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Part
     )
     watcher.trace = Trace(opened.run.trace_id, opened.run.span_id)
     batcher = Batcher(
-        rows_max=min(spec.job.batch.rows, parts.kind.rows_max),
+        rows_max=min(spec.job.batch.rows, PROFILE.profile_ids_max),
         bytes_max=min(spec.job.batch.bytes, PROFILE.body_max),
         envelope_bytes=reader.packer.envelope_bytes,
         keeps=reader.keeps,

@@ -22,7 +22,7 @@ from engine.chaos.scratch import Disk, Pipeline, Scratch, small_disk
 from engine.chaos.stage import Outcome, Setting, play
 from engine.chaos.tally import Tally
 from engine.chaos.victims import platform
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.errors import EngineError, StateError
 
 # Rounds whose kills all came too late make no progress; so many in a row mean that none ever will.
@@ -95,7 +95,7 @@ class Harness:
             sizes.append(_size_of(scratch, self._order.pipelines))
         references = []
         for pipeline, one, two in zip(self._order.pipelines, *rows, strict=True):
-            match = pipeline.spec.results.match or KINDS[pipeline.spec.job.kind].match
+            match = pipeline.spec.results.match or PROFILE.kinds[pipeline.spec.job.kind].match
             try:
                 references.append(compare_undisturbed(one, two, match=match))
             except ValueError as exc:

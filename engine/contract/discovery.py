@@ -51,7 +51,7 @@ class ApiCatalog(msgspec.Struct, frozen=True):
     linkset: list[LinkContext]
 
 
-class DataSchema(msgspec.Struct, frozen=True, kw_only=True):
+class DataSchema(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.schema_names):
     """One JSON Schema (2020-12), and which scopes reach what it describes; any one of them is enough (Q91).
 
     `kind` is `job_payload`, `entity`, `event` or `resource`.

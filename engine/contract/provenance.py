@@ -93,7 +93,7 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class Verification(msgspec.Struct, frozen=True, kw_only=True):
+class Verification(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.verdict_names):
     """The platform's verdict on a transcript; `merkle_root` is the one it computed (Q80)."""
 
     evidence_id: str

@@ -73,7 +73,7 @@ class ListDeliveries(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
 
 
-class DeliveryAttempt(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryAttempt(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.delivery_names):
     """One attempt at a delivery (Q32); `id` is the delivery's and the same on each of its attempts.
 
     status   pending: not made yet; succeeded; failed: another follows; exhausted: none follows.
@@ -108,7 +108,7 @@ class SentTest(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.event_names):
     """The envelope of an event (contract 6.6, Q35); `id` is the delivery's, the same on every attempt."""
 
     type: str

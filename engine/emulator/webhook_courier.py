@@ -18,18 +18,18 @@ from engine.emulator.state import State
 from engine.emulator.subscriptions import Outcome, Subscription, Try
 from engine.ports import Transport
 from engine.settings import Secret
-from engine.trust.webhook import as_standard, standard_key
+from engine.trust.webhook import as_standard, callback_key, standard_key
 
 
 def headers_of(state: State, subscription: Subscription, one: Try, span: Trace) -> dict[str, str]:
     """The headers of one attempt: the platform's signature over the raw body, and those of Standard Webhooks (Q34)."""
-    key = standard_key(as_standard(Secret(subscription.secret)))
+    secret = Secret(subscription.secret)
     return {
         "Content-Type": "application/json",
-        "X-Argus-Signature": callbacks.signature(subscription.secret.encode(), one.body),
+        "X-Argus-Signature": callbacks.signature(callback_key(secret), one.body),
         "X-Argus-Trace-ID": one.trace_id,
         "traceparent": span.traceparent,
-        **callbacks.standard_headers(state, one.delivery_id, one.body, key),
+        **callbacks.standard_headers(state, one.delivery_id, one.body, standard_key(as_standard(secret))),
     }
 
 

@@ -22,7 +22,7 @@ from engine.emulator.call import Call, Handler, Reply
 from engine.emulator.entities import Effect
 from engine.emulator.jobtable import Ending, Job
 from engine.emulator.paging import limit_of, place_of
-from engine.emulator.refusal import Refusal, invalid
+from engine.emulator.refusal import Refusal, invalid, unfit
 from engine.emulator.state import State
 from engine.emulator.subscriptions import Subscription
 from engine.errors import ConfigError
@@ -82,6 +82,8 @@ class _Routes:
         """Store a subscription; a secret of our making is in this answer and in no other (Q30)."""
         ask: contract.CreateWebhook = call.ask
         self._check_url(ask.url)
+        if ask.secret is UNSET and self._state.profile.webhook_secret_required:
+            raise invalid("body", "secret", "is required", "missing")
         given = None if ask.secret is UNSET else _checked_secret(ask.secret)
         secret = given or new_secret()
         now_ns = self._state.clock.now_ns()
@@ -114,6 +116,9 @@ class _Routes:
         """Change what is named, keep the rest (Q31). Turned on again, a webhook begins with a shut circuit."""
         ask: contract.UpdateWebhook = call.ask
         found = self._find(call)
+        for name, value in (("url", ask.url), ("events", ask.events)):
+            if value is UNSET and not self._state.profile.webhook_put_is_partial:
+                raise invalid("body", name, "is required", "missing")
         changes: dict[str, Any] = {"updated_ns": self._state.clock.now_ns()}
         if ask.url is not UNSET:
             self._check_url(ask.url)
@@ -191,7 +196,7 @@ class _Routes:
     def _check_url(self, url: str) -> None:
         fault = callbacks.check_url(self._state, url, member="url")
         if fault is not None:
-            raise Refusal(422, "invalid_request", f"body.url: {fault.msg}", errors=[fault])
+            raise unfit(f"body.url: {fault.msg}", [fault])
 
 
 def new_secret() -> str:

@@ -20,7 +20,9 @@ from engine.codec.array import ArraySplitter
 from engine.codec.inflate import Inflater, inflater
 from engine.codec.payload import decode, encode
 from engine.contract.exchange import Trace
-from engine.contract.kinds import ExportFile, Kind
+from engine.contract.kinds import Kind
+from engine.contract.profile import PROFILE
+from engine.contract.results import ExportFile
 from engine.errors import BrokenAnswer, RecordError, Unbalanced
 from engine.jobs.interpret import Interpreter, Reading, Taken, difference, disagreement
 from engine.jobs.key import digest_keys
@@ -77,7 +79,7 @@ class _Tail(msgspec.Struct, gc=False):
     summary: dict[str, Any] | None = None
 
 
-class _Manifest(msgspec.Struct, gc=False):
+class _Manifest(msgspec.Struct, gc=False, rename={"files": PROFILE.export_bulk.results}):
     """A result document that lists files."""
 
     files: list[ExportFile]

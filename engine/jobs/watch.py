@@ -15,7 +15,7 @@ import msgspec
 
 from engine.client.client import Client
 from engine.contract.exchange import Trace
-from engine.contract.jobs import FAILED, TERMINAL, RemoteJob
+from engine.contract.jobs import FAILED, TERMINAL, JobError, RemoteJob
 from engine.contract.problem import retry_after_s
 from engine.errors import Missing, Rejected
 from engine.events import JobSettled, Polled, Warned
@@ -187,7 +187,7 @@ class Watcher:
         try:
             answered = await self._client.jobs.get(remote_id, trace=Trace(job.trace_id, job.span_id))
         except Missing as exc:
-            error = {"code": "vanished", "message": str(exc.message), "retryable": False}
+            error = msgspec.to_builtins(JobError(code="vanished", message=str(exc.message)))
             return RemoteJob(id=remote_id, kind=job.kind, status=FAILED, error=error), None
         finally:
             self.polls += 1
@@ -225,5 +225,5 @@ def _took_s(remote: RemoteJob) -> float | None:
 
 def _timed_out(remote: RemoteJob, timeout_s: float) -> RemoteJob:
     said = f"still {remote.status} after {timeout_s:g} s"
-    error = {"code": TIMED_OUT, "message": said, "retryable": False}
+    error = msgspec.to_builtins(JobError(code=TIMED_OUT, message=said))
     return msgspec.structs.replace(remote, status=FAILED, error=error)

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from engine.contract.exchange import Trace
+from engine.contract.jobs import TERMINAL
+from engine.contract.profile import PROFILE
 from engine.errors import PlanError
 from engine.jobs.callback import CALLBACK_PATH, Receiver, ReceiverDoor
 from engine.pipeline.callback import host_and_port, unmet
@@ -42,7 +44,9 @@ class Hearing:
         def tell(notice: Notice) -> None:
             watcher.nudge(notice.remote_id, trace_id=notice.trace_id)
 
-        watcher.expect_callbacks(patience_s=self._callback.fallback.no_callback_for)
+        # Where callbacks do not tell of every end (Q42), silence says nothing, so polling must not wait for them.
+        if frozenset(PROFILE.callback_statuses) >= TERMINAL:
+            watcher.expect_callbacks(patience_s=self._callback.fallback.no_callback_for)
         for notice in self._receiver.earlier():
             tell(notice)
         self._receiver.tell = tell
@@ -59,7 +63,8 @@ async def open_hearing(
     Raises:
         PlanError: the profile needs more than `[callback]` says. ConfigError: the address cannot be listened on.
     """
-    if callback is None:
+    if callback is None or (profile == "sandbox" and not PROFILE.sandbox_callbacks):
+        # Whoever is not called back (Q56) needs no receiver, and polls.
         yield None
         return
     if lack := unmet(callback, profile=profile, path=spec_path):

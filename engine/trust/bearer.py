@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from engine.contract.profile import PROFILE
 from engine.errors import (
     AlgorithmRefused,
     BadSignature,
@@ -32,7 +33,7 @@ from engine.errors import (
 from engine.trust.strict import base64url, json_object
 
 ALGORITHM = "RS256"
-LEEWAY_MAX_S = 60.0
+LEEWAY_MAX_S = float(PROFILE.leeway_s)
 _TOKEN_BYTES_MAX = 16 * 1024
 _HEADER_BYTES_MAX = 4 * 1024
 _KID_CHARS_MAX = 256
