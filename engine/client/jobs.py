@@ -85,7 +85,7 @@ class Jobs:
         cursor: str | None = None,
         trace: Trace | None = None,
     ) -> Answered[JobList]:
-        """One page of the tenant's jobs, newest first; `limit` is clamped to 200.
+        """One page of the tenant's jobs, newest first; `limit` is clamped to what the profile allows, 200.
 
         Raises:
             RecordError: several statuses, or one that is none, where the platform would not say so itself (Q48).
@@ -94,7 +94,11 @@ class Jobs:
         return await self._caller.call(jobs.LIST, ask, trace=trace)
 
     def every(
-        self, *, kind: str | None = None, status: str | Sequence[str] | None = None, limit: int | None = 200
+        self,
+        *,
+        kind: str | None = None,
+        status: str | Sequence[str] | None = None,
+        limit: int | None = PROFILE.page_limit_max,
     ) -> AsyncIterator[RemoteJob]:
         """Every job, newest first, page after page. Jobs made meanwhile are not in it."""
         return items(

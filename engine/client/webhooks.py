@@ -58,7 +58,7 @@ class Webhooks:
         """One page of the tenant's subscriptions, newest first."""
         return await self._caller.call(webhooks.LIST, ListWebhooks(cursor=cursor, limit=limit), trace=trace)
 
-    def every(self, *, limit: int | None = 200) -> AsyncIterator[Webhook]:
+    def every(self, *, limit: int | None = PROFILE.page_limit_max) -> AsyncIterator[Webhook]:
         """Every subscription, newest first, page after page."""
         return items(lambda cursor: self.list(limit=limit, cursor=cursor), lambda page: page.webhooks)
 
@@ -93,7 +93,9 @@ class Webhooks:
         ask = ListDeliveries(webhook_id=webhook_id, cursor=cursor, limit=limit)
         return await self._caller.call(webhooks.DELIVERIES, ask, trace=trace)
 
-    def every_delivery(self, webhook_id: str, *, limit: int | None = 200) -> AsyncIterator[DeliveryAttempt]:
+    def every_delivery(
+        self, webhook_id: str, *, limit: int | None = PROFILE.page_limit_max
+    ) -> AsyncIterator[DeliveryAttempt]:
         """Every delivery attempt of a subscription, newest first, page after page."""
         return items(
             lambda cursor: self.deliveries(webhook_id, limit=limit, cursor=cursor), lambda page: page.deliveries

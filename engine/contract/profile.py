@@ -33,6 +33,7 @@ def named(*same: str, **other: str) -> Names:
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Our answers. Durations in seconds, sizes in bytes; `named` rows give members their names on the wire."""
 
+    # 1.2: documented
     version: str = "2026.4.0"
 
     # Q1: error bodies, and the statuses of what cannot be parsed and of what is parsed and wrong

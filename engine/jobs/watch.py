@@ -17,6 +17,7 @@ from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import FAILED, TERMINAL, JobError, RemoteJob
 from engine.contract.problem import retry_after_s
+from engine.contract.profile import PROFILE
 from engine.errors import Missing, Rejected
 from engine.events import JobSettled, Polled, Warned
 from engine.jobs.reliance import Reliance
@@ -25,7 +26,7 @@ from engine.pipeline.spec import JobSpec
 from engine.ports import Clock, Observer
 from engine.store.rows import JobRow
 
-_PAGE_LIMIT = 200
+_PAGE_LIMIT = PROFILE.page_limit_max
 # A page that shows fewer of our jobs has reached the old ones: the next would show still fewer.
 _WORTH_A_PAGE = 4
 # A job that no page showed is asked about alone when its end is at least so likely.
