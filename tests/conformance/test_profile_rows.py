@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.contract.profile import NOT_ROWS, PROFILE, Profile
+from engine.contract.profile import NOT_ROWS, Profile
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE_PATH = Path("engine") / "contract" / "profile.py"
@@ -207,6 +207,27 @@ LASTING = {
     "cancelled": ["cancelled", "cancelled", "succeeded", "running"],
 }  # fmt: skip
 
+# Rows that one side alone goes by, and why the other one need not.
+ONE_SIDED = {
+    "the client is told in every answer": {
+        "token_ttl_s", "token_ttl_min_s", "code_ttl_s", "refresh_ttl_s", "jwks_max_age_s", "jwks_overlap_s",
+        "page_limit", "secret_grace_s", "secret_grace_max_s", "result_retry_after_s", "signed_url_ttl_s",
+        "documents_max_age_s", "provenance_keys_max_age_s", "live_on_sandbox", "sandbox_on_live", "sandbox_scopes",
+        "rate_limit_per_minute", "ingestion_pending", "catalog_hosts", "bundle_type", "app_name_max",
+    },
+    "the client takes any": {
+        "idempotency_key_max", "test_event", "job_event_prefix", "incident_event", "incident_type", "job_actor_kind",
+        "device_code_system", "device_offline_after_s", "sandbox_header_on_live", "oauth_metadata_path",
+    },
+    "how the platform works inside": {
+        "reaper_attempts", "heartbeat_s", "heartbeat_lost_s", "callback_delays_s", "callback_timeout_s",
+        "webhook_circuit_failures", "webhook_circuit_s", "delivery_retention_s", "deliveries_max", "job_retention_s",
+        "result_retention_s", "canned_entities", "canned_unknown", "sandbox_now", "cors_origin", "evidence_types",
+        "clearance", "callback_secret_of",
+    },
+    "the emulator is an issuer of its own": {"issuer"},
+}  # fmt: skip
+
 
 def observed(folder: Path, flips: dict[str, str]) -> dict[str, object]:
     """Run a copy of the engine in which these rows have other values, given as source; what it did."""
@@ -279,19 +300,34 @@ def test_every_question_is_a_row_or_has_a_reason() -> None:
 
 def test_no_row_is_unread() -> None:
     """Whatever a row says, some file of the engine asks for it by name."""
-    read = {
-        node.attr
-        for path in (ROOT / "engine").rglob("*.py")
-        if path.name != "profile.py"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value).lower().endswith("profile")
-    }
+    readers = _readers()
 
-    assert [row for row in Profile.__struct_fields__ if row not in read and row not in _INSIDE] == []
+    assert [row for row in Profile.__struct_fields__ if not readers[row]] == []
 
 
-# Rows that are read through `Profile.kinds` as well.
-_INSIDE = {kind.name.replace(".", "_") for kind in PROFILE.kinds.values()}
+def test_rows_are_read_on_both_sides() -> None:
+    """By the emulator and by what speaks to it, or by what both of them speak, but for rows with a reason."""
+    shared, one_sided = {"contract", "trust"}, set()
+    for row, rooms in _readers().items():
+        is_both = bool(rooms & shared) or ("emulator" in rooms and len(rooms) > 1)
+        if not is_both:
+            one_sided.add(row)
+
+    assert one_sided == set().union(*ONE_SIDED.values())
+
+
+def _readers() -> dict[str, set[str]]:
+    """The rooms of the engine that ask for each row by name."""
+    found: dict[str, set[str]] = {row: set() for row in Profile.__struct_fields__}
+    for path in (ROOT / "engine").rglob("*.py"):
+        room = path.relative_to(ROOT / "engine").parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in found:
+                asked = ast.unparse(node.value).lower()
+                # In its own file, a row is read by what the profile works out of it.
+                if asked.endswith("profile") or (asked == "self" and path.name == PROFILE_PATH.name):
+                    found[node.attr].add(room)
+    return found
 
 
 def _rows(source: str) -> dict[str, ast.AnnAssign]:
