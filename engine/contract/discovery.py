@@ -65,7 +65,7 @@ class DataSchema(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.schem
     schema: dict[str, Any]
 
 
-class DataSchemaList(msgspec.Struct, frozen=True, kw_only=True):
+class DataSchemaList(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """The schemas that this caller can reach, by id."""
 
     schemas: list[DataSchema]

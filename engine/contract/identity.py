@@ -52,14 +52,14 @@ class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     governance: dict[str, Any] | None = None
 
 
-class ListApps(msgspec.Struct, frozen=True, kw_only=True):
+class ListApps(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of the tenant's apps."""
 
     cursor: str | None = None
     limit: int | None = None
 
 
-class AppList(msgspec.Struct, frozen=True):
+class AppList(msgspec.Struct, frozen=True, rename=PROFILE.page_names):
     """A page of apps (Q21)."""
 
     apps: list[App]

@@ -96,7 +96,7 @@ class ResultLink(msgspec.Struct, frozen=True, kw_only=True):
     signed_url: str
 
 
-class ListJobs(msgspec.Struct, frozen=True, kw_only=True):
+class ListJobs(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of the tenant's jobs, newest first (contract 9.6)."""
 
     kind: str | None = None
@@ -105,7 +105,7 @@ class ListJobs(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-class JobList(msgspec.Struct, frozen=True, kw_only=True):
+class JobList(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of job objects; `next_cursor` is null on the last one."""
 
     jobs: list[RemoteJob]

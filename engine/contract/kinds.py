@@ -26,6 +26,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     status     the member that says how the row ended, None when presence is success
     accepted, rejected   default buckets by status; all of them together always in the same order, which is that of
                how a row may end: created, updated, merged, skipped, failed for an import; succeeded, failed for others
+    total      the member of the summary that counts all rows
     manifest   True: the result is a list of files to fetch (`files`), each a lease of its own
     defaults   payload members the platform requires, used unless the pipeline says otherwise
     """
@@ -36,6 +37,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     results: str
     match: str
     status: str | None
+    total: str
     accepted: tuple[str, ...]
     rejected: tuple[str, ...]
     manifest: bool = False
@@ -44,18 +46,22 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
 IMPORT_BULK = Kind(
     name=IMPORT, carries="rows", path=("source", "inline"), results="rows", match="external_id", status="status",
+    total="received",
     accepted=("created", "updated", "merged"), rejected=("skipped", "failed"),
     defaults={"entity_type": "person", "mode": "upsert", "on_error": "skip"},
 )  # fmt: skip
 ENRICH_BULK = Kind(
     name=ENRICH, carries="keys", path=("profile_ids",), results="results", match="profile_id", status="status",
+    total="requested",
     accepted=("succeeded",), rejected=("failed",),
 )  # fmt: skip
 EXPORT_BULK = Kind(
-    name=EXPORT, carries="keys", path=("filter", "ids"), results="files", match="id", status=None, accepted=(),
+    name=EXPORT, carries="keys", path=("filter", "ids"), results="files", match="id", status=None, total="rows",
+    accepted=(),
     rejected=(), manifest=True, defaults={"format": "jsonl"},
 )  # fmt: skip
 GRAPH_COMPUTE = Kind(
-    name=GRAPH, carries="keys", path=("scope", "node_ids"), results="nodes", match="id", status=None, accepted=(),
+    name=GRAPH, carries="keys", path=("scope", "node_ids"), results="nodes", match="id", status=None, total="requested",
+    accepted=(),
     rejected=(),
 )  # fmt: skip

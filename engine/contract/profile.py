@@ -90,7 +90,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     app_names: Names = named("scopes", "redirect_uris", "client_type", "client_secret")
     app_created_status: int = 201
     app_name_max: int = 200
-    # Q21, lists
+    # Q21, lists: how a page is asked for and told, and how long it is
+    page_names: Names = named("cursor", "limit", "next_cursor", "total_count")
     page_limit: int = 50
     page_limit_max: int = 200
     # Q22: the settings of an app's governance, which are a merge patch
@@ -98,7 +99,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         "status", "allowed_scopes", "allowed_grant_types", "redirect_uris", "rate_limit_per_minute", "data_residency",
         "notes",
     )  # fmt: skip
-    # Q24: overlap after rotate-secret
+    # Q23: service tokens
+    service_token_names: Names = named("token", "scopes", "ttl_seconds", "expires_at", "expires_in", "audience")
+    # Q24: rotate-secret, and the overlap after it
+    rotation_names: Names = named("grace_seconds", "rotated_at", "previous_secret_expires_at")
     secret_grace_s: int = 0
     secret_grace_max_s: int = 86_400
     # Q25: secrecy levels, in rising order
@@ -132,6 +136,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     # Q48: what stands between the statuses a list is asked for, None where it takes one; and whether it refuses others
     status_separator: str | None = None
     refuses_unknown_status: bool = True
+    # 6.1, 6.3: what is told of a webhook beside the documented, and when one is made or forgotten
+    webhook_names: Names = named("status", "created_at", "updated_at")
+    webhook_created_status: int = 201
+    webhook_deleted_status: int = 204
     # Q30: whether a webhook must bring its secret
     webhook_secret_required: bool = False
     # Q31: whether a change of a webhook may leave members out
@@ -148,6 +156,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     # Q36: callback delivery, delays between attempts
     callback_delays_s: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
     callback_timeout_s: float = 15.0
+    callback_gone_status: int = 410
     # 6.6: failures in a row that open a webhook's circuit, and for how long
     webhook_circuit_failures: int = 5
     webhook_circuit_s: float = 60.0
@@ -156,6 +165,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     delivery_retention_s: int = 30 * 86_400
     deliveries_max: int = 1000
     # Q33, Q37: events
+    test_status: int = 202
     test_event: str = "webhook.test"
     job_event_prefix: str = "job."
     incident_event: str = "incident.updated"
@@ -222,6 +232,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     # Q63
     fhir_type: str = "application/fhir+json"
     bundle_type: str = "collection"
+    # Q64: devices and what they measure
+    device_names: Names = named(
+        "manufacturer", "model", "serial_number", "type_code", "status", "enrolled_at", "last_seen_at", "udi",
+        "encounter_id",
+    )  # fmt: skip
+    observation_names: Names = named("code", "code_system", "value", "unit", "effective_at", "encounter_id")
     # Q64: the system of a code that names none, and how long after its last word a device counts as offline
     device_code_system: str = "urn:iso:std:iso:11073:10101"
     device_offline_after_s: int = 3600
@@ -230,17 +246,24 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     export_bulk: Kind = kinds.EXPORT_BULK
     import_bulk: Kind = kinds.IMPORT_BULK
     graph_compute: Kind = kinds.GRAPH_COMPUTE
+    result_summary: str = "summary"
+    export_file_names: Names = named("name", "format", "rows", "bytes", "sha256", "url")
     # Q80: the verdict on a transcript
     verdict_names: Names = named("valid", "failures", "root_signature_valid", "record_count", "verified_at")
-    # Q82
+    # Q82: the type of a public key, and how long its document is fresh
+    provenance_key_type: str = "AKP"
     provenance_keys_max_age_s: int = 3600
     # Q83
     provenance_salt: str = "argus-provenance-v1"
     provenance_version: str = "2026.4"
-    # Q84: which entities are evidence, and who acts where a job does
+    # Q84: what is done to evidence, which entities are it, and who acts where a job does
+    deed_names: Names = named(
+        create="evidence.create", update="evidence.update", view="evidence.view", export="evidence.export"
+    )
     evidence_types: tuple[str, ...] = ("evidence",)
     job_actor_kind: str = "service"
-    # Q85: the highest secrecy level of evidence that callers of the external API are cleared for; above it, 404
+    # Q85: the highest secrecy level of evidence that callers are cleared for, and what is said above it
+    too_secret_status: int = 404
     clearance: str = "confidential"
 
     @property
@@ -255,6 +278,9 @@ PROFILE = Profile()
 # Open questions that no value decides, and why: learning the truth means writing code, in one place as well.
 NOT_ROWS: Final[Names] = MappingProxyType(
     {
+        "3.1": "the catalogue of scopes is not paged: a question without a cursor, as Q87",
+        "9.1": "progress that never falls is how work counts its rows; the client believes whatever comes",
+        "9.2": "a refused create leaves no key because nothing was stored; Location is sent, and read by nobody",
         "Q16": "not offered is no row of `ROUTES`; to offer it is to write its route",
         "Q81": "which bytes are signed is a construction, which is code: `trust.signers` and `trust.transcript`",
         "Q86": "how a partner gets the key happens outside of the API; here it is a setting, and may be absent",

@@ -33,7 +33,9 @@ class ImportRow(msgspec.Struct, frozen=True, kw_only=True, rename=_names(PROFILE
     errors: list[dict[str, Any]] = []
 
 
-_IMPORT_COUNTS = _counted(PROFILE.import_bulk, "created", "updated", "merged", "skipped", "failed")
+_IMPORT_COUNTS = {"received": PROFILE.import_bulk.total} | _counted(
+    PROFILE.import_bulk, "created", "updated", "merged", "skipped", "failed"
+)
 
 
 class ImportSummary(msgspec.Struct, frozen=True, kw_only=True, rename=_IMPORT_COUNTS):
@@ -67,7 +69,7 @@ class EnrichRow(msgspec.Struct, frozen=True, kw_only=True, rename=_names(PROFILE
     error: str | None = None
 
 
-_ENRICH_COUNTS = _counted(PROFILE.enrich_bulk, "succeeded", "failed")
+_ENRICH_COUNTS = {"requested": PROFILE.enrich_bulk.total} | _counted(PROFILE.enrich_bulk, "succeeded", "failed")
 
 
 class EnrichSummary(msgspec.Struct, frozen=True, kw_only=True, rename=_ENRICH_COUNTS):
@@ -78,7 +80,7 @@ class EnrichSummary(msgspec.Struct, frozen=True, kw_only=True, rename=_ENRICH_CO
     failed: int
 
 
-class ExportFile(msgspec.Struct, frozen=True, kw_only=True):
+class ExportFile(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.export_file_names):
     """One file of an export: rows and bytes as stored, SHA-256 in hex of those bytes, and a signed URL."""
 
     name: str

@@ -367,7 +367,7 @@ class Courier:
         wait_s = wait_after(self._state, delivery.id, tried, answer.wait_s)
         if answer.is_taken:
             self._settle(delivery, DELIVERED, tried)
-        elif answer.status == 410:
+        elif answer.status == self._state.profile.callback_gone_status:
             self._settle(delivery, DISABLED, tried)
         elif wait_s is None:
             self._settle(delivery, EXHAUSTED, tried)

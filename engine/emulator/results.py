@@ -237,9 +237,9 @@ def _find(state: State, lease: Lease, job: jobtable.Job, origin: str) -> _File:
 
 
 def _with_urls(state: State, job: jobtable.Job, body: bytes, origin: str) -> bytes:
-    document = loads(body)
+    document, names = loads(body), PROFILE.export_file_names
     for file in document[PROFILE.export_bulk.results]:
-        file["url"] = sign(state, job, file["name"], origin=origin)
+        file[names["url"]] = sign(state, job, file[names["name"]], origin=origin)
     return encode(document)
 
 

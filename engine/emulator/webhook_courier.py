@@ -108,7 +108,7 @@ class WebhookCourier:
             status = SUCCEEDED
         else:
             tried = one.step + 1
-            if not one.is_single and answer.status != 410:
+            if not one.is_single and answer.status != state.profile.callback_gone_status:
                 wait_s = callbacks.wait_after(state, one.delivery_id, tried, answer.wait_s)
             now = subscriptions.find(state, one.webhook_id)
             if now is None or now.status != ACTIVE:
@@ -121,7 +121,7 @@ class WebhookCourier:
         )  # fmt: skip
         subscriptions.settle(state, one, outcome)
         subscriptions.count_answer(state, one.webhook_id, is_taken=answer.is_taken)
-        if answer.status == 410:
+        if answer.status == state.profile.callback_gone_status:
             subscriptions.disable(state, one.webhook_id)
 
     def _wake(self, webhook_id: str) -> None:

@@ -94,7 +94,7 @@ class _Routes:
         subscriptions.put(self._state, made)
         shown = msgspec.structs.replace(self._view(made), secret=None if given else secret)
         headers = {"Location": f"/v1/webhooks/{made.id}", "Cache-Control": "no-store"}
-        return Reply(status=201, body=shown, headers=headers)
+        return Reply(status=self._state.profile.webhook_created_status, body=shown, headers=headers)
 
     def page(self, call: Call) -> Reply:
         """A page of the tenant's subscriptions, newest first."""
@@ -140,7 +140,7 @@ class _Routes:
     def delete(self, call: Call) -> Reply:
         """Forget a subscription with its deliveries."""
         subscriptions.remove(self._state, self._find(call).id)
-        return Reply(status=204)
+        return Reply(status=self._state.profile.webhook_deleted_status)
 
     def deliveries(self, call: Call) -> Reply:
         """A page of delivery attempts, newest first (Q32)."""
@@ -148,7 +148,7 @@ class _Routes:
         limit, place = limit_of(call.ask.limit, self._state.profile), place_of(call.ask.cursor)
         before = place.id if place else None
         if before is not None and not before.isdecimal():
-            raise invalid("query", "cursor", "is not a cursor of this list")
+            raise invalid("query", self._state.profile.page_names["cursor"], "is not a cursor of this list")
         at = None if before is None else min(int(before[:19]), 1 << 62)
         found, total = subscriptions.attempts(self._state, webhook.id, before=at, limit=limit + 1)
         following = None
@@ -167,7 +167,10 @@ class _Routes:
         said = ({"webhook_id": webhook.id}, call.trace)
         with state.transaction():
             delivery_id = subscriptions.enqueue(state, webhook.id, event, state.new_id("evt_"), said, is_single=True)
-        return Reply(status=202, body=SentTest(delivery_id=delivery_id, event=event, status=contract.PENDING))
+        return Reply(
+            status=state.profile.test_status,
+            body=SentTest(delivery_id=delivery_id, event=event, status=contract.PENDING),
+        )
 
     def _find(self, call: Call) -> Subscription:
         """The webhook asked for; another tenant's is as unknown as one that never was (contract 1.5)."""

@@ -208,7 +208,7 @@ def perform(task: Task, desk: Desk) -> Work:
     summary = desk.miscount(msgspec.to_builtins(counted))
     page = desk.open("", "application/json")
     page.write(
-        encode({"job_id": task.job_id, "kind": KIND, "summary": summary})[:-1]
+        encode({"job_id": task.job_id, "kind": KIND, PROFILE.result_summary: summary})[:-1]
         + b","
         + encode(PROFILE.enrich_bulk.results)
         + b":["

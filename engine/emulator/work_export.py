@@ -38,6 +38,7 @@ from engine.emulator.work import (
 
 # A larger export is cut into several files, so that no reader has to take it in one go.
 FILE_ROWS = 100_000
+_NAMES = PROFILE.export_file_names
 _FILTER, _IDS = PROFILE.export_bulk.path
 _UNSERVED = ("parquet", "stix21", "xlsx", "xml")
 
@@ -186,12 +187,11 @@ class _Files:
         page.write(self._layout.tail())
         stored: Stored = page.close()
         self._page = None
-        self.done.append(
-            {
-                "name": stored.name, "format": self._name, "rows": self._rows, "bytes": stored.body_bytes,
-                "sha256": stored.sha256,
-            }
-        )  # fmt: skip
+        told = {
+            "name": stored.name, "format": self._name, "rows": self._rows, "bytes": stored.body_bytes,
+            "sha256": stored.sha256,
+        }  # fmt: skip
+        self.done.append({_NAMES[name]: value for name, value in told.items()})
 
 
 def perform(task: Task, desk: Desk) -> Work:
@@ -215,9 +215,10 @@ def perform(task: Task, desk: Desk) -> Work:
             effects.append(Effect(WITNESS, [*notes]))
         yield None
     files.close()
-    rows = sum(file["rows"] for file in files.done)
-    summary = desk.miscount({"files": len(files.done), "rows": rows})
-    desk.manifest({"job_id": task.job_id, "kind": EXPORT, "summary": summary, PROFILE.export_bulk.results: files.done})
+    rows = sum(file[_NAMES["rows"]] for file in files.done)
+    summary = desk.miscount({"files": len(files.done), PROFILE.export_bulk.total: rows})
+    found = {PROFILE.result_summary: summary, PROFILE.export_bulk.results: files.done}
+    desk.manifest({"job_id": task.job_id, "kind": EXPORT, **found})
     return Outcome(effects=effects, summary=summary)
 
 

@@ -149,8 +149,13 @@ def perform(task: Task, desk: Desk) -> Work:
     seed = task.seed if asked.params.seed is None else asked.params.seed
     nodes, path = yield lambda: compute(asked.algorithm, graph, asked.params, seed)
     requested = len(graph.nodes) if asked.scope.node_ids is None else len(asked.scope.node_ids)
-    summary = desk.miscount({"requested": requested, "computed": len(nodes)})
-    document: dict[str, Any] = {"job_id": task.job_id, "kind": GRAPH, "summary": summary, "computed_at": task.now}
+    summary = desk.miscount({PROFILE.graph_compute.total: requested, "computed": len(nodes)})
+    document: dict[str, Any] = {
+        "job_id": task.job_id,
+        "kind": GRAPH,
+        PROFILE.result_summary: summary,
+        "computed_at": task.now,
+    }
     edges = path if asked.algorithm == "shortest_path" else graph.edges if asked.params.edges else None
     if edges is not None:
         document["edges"] = [{"source": one, "target": other} for one, other in edges]

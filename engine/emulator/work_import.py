@@ -262,7 +262,10 @@ def perform(task: Task, desk: Desk) -> Work:
     summary = desk.miscount(msgspec.to_builtins(ImportSummary(received=received, **counts)))
     page = desk.open("", "application/json")
     page.write(
-        encode({"job_id": task.job_id, "kind": IMPORT, "summary": summary})[:-1] + b"," + encode(_KIND.results) + b":["
+        encode({"job_id": task.job_id, "kind": IMPORT, PROFILE.result_summary: summary})[:-1]
+        + b","
+        + encode(_KIND.results)
+        + b":["
     )
     yield from write_rows(page, written, pad=desk.pad)
     page.write(b"]}")

@@ -73,7 +73,7 @@ class _Whole(msgspec.Struct, gc=False):
     summary: dict[str, Any] | None = None
 
 
-class _Tail(msgspec.Struct, gc=False):
+class _Tail(msgspec.Struct, gc=False, rename={"summary": PROFILE.result_summary}):
     """A result document without its rows."""
 
     summary: dict[str, Any] | None = None
@@ -290,7 +290,7 @@ def _why(bad: list[BadLine]) -> str:
 
 def _small_document(results: str) -> type[_Whole]:
     fields: list[Any] = [("rows", msgspec.Raw), ("summary", dict[str, Any] | None, None)]
-    return msgspec.defstruct("Whole", fields, rename={"rows": results}, gc=False)  # type: ignore[return-value]
+    return msgspec.defstruct("Whole", fields, rename={"rows": results, "summary": PROFILE.result_summary}, gc=False)  # type: ignore[return-value]
 
 
 def _document(text: bytes, kind: type[T]) -> T:

@@ -23,6 +23,7 @@ from engine.client.events import EventReader
 from engine.clock import SystemClock
 from engine.codec.canonical import canonical
 from engine.contract.catalog import ROUTES
+from engine.contract.devices import EnrolDevice, Observe
 from engine.contract.epcr import CreateEncounter
 from engine.contract.exchange import Request
 from engine.contract.graphql import HEALTH_CHECK
@@ -76,13 +77,14 @@ class Tape:
 class Ear:
     """A URL that takes whatever is posted to it."""
 
-    def __init__(self):
+    def __init__(self, status=204):
         self.heard = asyncio.Queue()
+        self._status = status
         self._listener = Listener(self._take)
 
     async def _take(self, incoming):
         self.heard.put_nowait((incoming.body, incoming.headers))
-        return Outgoing(status=204)
+        return Outgoing(status=self._status)
 
     async def open(self):
         await self._listener.start()
@@ -131,7 +133,8 @@ class Watch:
         seen = {"where": engine.__file__}
         parts = (
             self.problems, self.challenges, self.grants, self.keys, self.apps, self.webhooks, self.graphql,
-            self.records, self.documents, self.sandbox, self.callbacks, self.lists, self.results,
+            self.records, self.evidence, self.minted, self.devices, self.documents, self.sandbox, self.callbacks,
+            self.lists, self.results,
         )  # fmt: skip
         for part in parts:
             seen |= await part()
@@ -224,16 +227,23 @@ class Watch:
         unsaid = {"url": url, "events": ["incident.updated"]}
         status, _, _ = await self.raw("POST", "/v1/webhooks", body=unsaid, token=token)
         unkept = await said(client.webhooks.create(url, ["incident.updated"]))
-        made = (await client.webhooks.create(url, ["incident.updated"], secret=SECRETS["app"])).answer
+        created = await client.webhooks.create(url, ["incident.updated"], secret=SECRETS["app"])
+        made, wire_made = created.answer, self._tape.body("webhooks.create")
         part, _, _ = await self.raw("PUT", f"/v1/webhooks/{made.id}", body={"events": ["a.b"]}, token=token)
         changed = (await client.webhooks.update(UpdateWebhook(webhook_id=made.id, events=["c.d"]))).answer
-        await client.webhooks.test(made.id)
+        tested = await client.webhooks.test(made.id)
         body, headers = await ear.next()
         event = EventReader([Secret(SECRETS["app"])]).read(body, headers)
         attempts = (await client.webhooks.deliveries(made.id)).answer.deliveries
         wire = self._tape.body("webhooks.deliveries")["deliveries"][0]
+        deaf = await self.deaf(client)
+        deleted = await client.webhooks.delete(made.id)
         await ear.aclose()
         return {
+            "webhook_statuses": [created.status, tested.status, deleted.status],
+            "webhook": [made.status, made.created_at is not None],
+            "wire_webhook": sorted({*wire_made} & {"created_at", "made_at"}),
+            "deaf": deaf,
             "wire_secretless": status, "secretless": unkept, "wire_partial": part,
             "changed": [changed.events, changed.url == url],
             "event": [event.type, event.timestamp == json.loads(body)[PROFILE.event_names["timestamp"]]],
@@ -241,6 +251,17 @@ class Watch:
             "wire_family": sorted({name.partition("-")[0] for name in headers if name.endswith("-timestamp")}),
             "attempt": attempts[0].attempt, "wire_attempt": [name for name in ("attempt", "try") if name in wire],
         }  # fmt: skip
+
+    async def deaf(self, client):
+        """What becomes of a webhook whose URL answers 404 to its first delivery (Q36)."""
+        ear = Ear(status=404)
+        made = (await client.webhooks.create(await ear.open(), ["x.y"], secret=SECRETS["app"])).answer
+        await client.webhooks.test(made.id)
+        await ear.next()
+        while (await client.webhooks.deliveries(made.id)).answer.deliveries[0].status == "pending":
+            pass
+        await ear.aclose()
+        return (await client.webhooks.get(made.id)).answer.status
 
     async def graphql(self):
         """Q60, Q61, Q65."""
@@ -293,6 +314,55 @@ class Watch:
             "wire_verdict": [name for name in ("valid", "holds") if name in self._tape.body("provenance.verify")],
         }  # fmt: skip
 
+    async def minted(self):
+        """Q23, Q24."""
+        client, whose = self.client(), self._emulator.client_id
+        minted = (await client.oauth.service_token(whose, ttl_seconds=600)).answer
+        asked, wire = json.loads(self._tape.asked["oauth.service_token"].body), self._tape.body("oauth.service_token")
+        other = (await client.identity.create_app("Rotating", ["client_credentials"], scopes=["openid"])).answer
+        rotated = (await client.oauth.rotate_secret(other.client_id, grace_seconds=60)).answer
+        return {
+            "service_token": [bool(minted.token), minted.expires_in],
+            "wire_service_token": sorted({*asked, *wire} & {"ttl_seconds", "life", "token", "jwt"}),
+            "rotated": rotated.rotated_at < rotated.previous_secret_expires_at,
+            "wire_rotated": sorted(json.loads(self._tape.asked["oauth.rotate_secret"].body)),
+        }  # fmt: skip
+
+    async def devices(self):
+        """Q21, Q64."""
+        client = self.client()
+        for number in ("S-1", "S-2"):
+            ask = EnrolDevice(manufacturer="Acme", model="P", serial_number=number, type_code="528388")
+            device = (await client.devices.enrol(ask)).answer
+        asked, wire = json.loads(self._tape.asked["devices.enrol"].body), self._tape.body("devices.enrol")
+        seen = Observe(device_id=device.id, code="150456", value=97.0, unit="%", effective_at="2026-05-08T12:00:00Z")
+        observed = await said(client.devices.observe(seen))
+        serials = [one.serial_number async for one in client.devices.every(limit=1)]
+        page = self._tape.asked["devices.list"].url
+        return {
+            "serials": sorted(serials), "observed": observed,
+            "wire_device": sorted({*asked, *wire} & {"serial_number", "serial"}),
+            "wire_observed": sorted({*json.loads(self._tape.asked["devices.observe"].body)} & {"unit", "ucum"}),
+            "page_asked": [name for name in ("cursor=", "after=") if name in page],
+            "wire_page": sorted({*self._tape.body("devices.list")} & {"next_cursor", "next"}),
+        }  # fmt: skip
+
+    async def evidence(self):
+        """Q82, Q84, Q85; after `records`, which makes evidence."""
+        client = self.client()
+        transcript = (await client.provenance.get("ev_1", algorithm="ml-dsa-65")).answer
+        keys = (await client.provenance.keys()).answer
+        source, inline = PROFILE.import_bulk.path
+        payload = {source: {inline: [{"external_id": "ev_2"}]}, "entity_type": "evidence"}
+        job = await client.jobs.create("import.bulk", payload, secrecy_level="secret")
+        await self.ended(client, job.answer.id)
+        return {
+            "deed": transcript["records"][0]["operation"],
+            "key_type": keys.keys[0].kty,
+            "proven": client.provenance.prove(transcript, keys=keys).is_proven,
+            "too_secret": await said(client.provenance.get("ev_2")),
+        }
+
     async def documents(self):
         """Q91, Q93."""
         client = self.client()
@@ -323,7 +393,10 @@ class Watch:
         return {
             "unknown_scenario": unknown, "wire_scenarios": wire,
             "canned": [row[kind.status] in kind.accepted for row in document[kind.results]],
-            "canned_rows": files[0]["rows"],
+            "canned_rows": files[0][PROFILE.export_file_names["rows"]],
+            "wire_file": sorted({*files[0]} & {"url", "link"}),
+            "wire_summary": sorted({*document} & {"summary", "books"}),
+            "wire_total": sorted({*document[PROFILE.result_summary]} & {"requested", "asked"}),
             "sandbox_callbacks": self.stored(job.id),
         }  # fmt: skip
 
