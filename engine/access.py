@@ -5,17 +5,24 @@ Starts the emulator where the profile asks for one and none is named. What is th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
 
-from engine.client.client import Access
+from engine.client.client import Access, Client
+from engine.client.login import log_in
+from engine.clock import SystemClock
+from engine.contract.catalog import route_of
+from engine.contract.keys import WELL_KNOWN
 from engine.contract.profile import PROFILE
 from engine.emulator.child import Child
 from engine.errors import ConfigError, ExpiredToken
 from engine.settings import Secret, Settings
-from engine.store.login import find_login
+from engine.store.login import Login, find_login, keep_login
+from engine.transport.pooled import PooledTransport
+from engine.trust.keyring import Keyring
 
 EMULATOR_CLIENT = "app_local"
 EMULATOR_SECRET = "emulator-secret"
@@ -143,6 +150,25 @@ def issuer_of(settings: Settings) -> Issuer:
             )
 
 
+async def log_in_person(settings: Settings, *, show: Callable[[str], None], wait_s: float) -> Path:
+    """Log a person in, prove the token and keep it; the file it is kept in. `show` gets the URL to open.
+
+    Raises:
+        ConfigError: there is no place to log in at. EngineError: as `log_in`; or the token proves nothing.
+    """
+    access, clock = login_access(settings), SystemClock()
+    pool = PooledTransport(concurrency=4)
+    try:
+        keyring = Keyring(access.auth_url + WELL_KNOWN.path, pool, clock)
+        client = Client(pool, access, clock=clock, keyring=keyring)
+        token = (await log_in(client.oauth, access, show=show, wait_s=wait_s)).token
+        claims = await keyring.verify(token.reveal(), issuer=access.issuer, audience=access.audience)
+    finally:
+        await pool.aclose()
+    login = Login(auth_url=access.auth_url, client_id=access.client_id or "", token=token, ends_s=claims.exp)
+    return keep_login(Path(settings.state_dir), login)
+
+
 def person_access(settings: Settings, *, now_s: float) -> Access | None:
     """As the person who is logged in there; None where client credentials are configured, or nobody is.
 
@@ -161,6 +187,16 @@ def person_access(settings: Settings, *, now_s: float) -> Access | None:
     if login.ends_s <= now_s:
         raise ExpiredToken("the login is over", hint="run engine login again, or engine login --forget")
     return msgspec.structs.replace(access, client_id=None, client_secret=None, login_token=login.token)
+
+
+def asking_also(settings: Settings, routes: Iterable[str | None]) -> Settings:
+    """The settings, with tokens that are also for these routes, where none of a route's scopes is asked for yet."""
+    asked = settings.platform.scopes
+    for name in routes:
+        needed = route_of(name).scopes if name is not None else ()
+        if needed and not set(needed) & set(asked):
+            asked += (needed[0],)
+    return msgspec.structs.replace(settings, platform=msgspec.structs.replace(settings.platform, scopes=asked))
 
 
 async def _emulator_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access, str]:

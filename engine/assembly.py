@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.access import login_access, open_access, person_access, platform_name
-from engine.client.client import Access, Client, route_of
-from engine.client.login import log_in
+from engine.access import asking_also, open_access, person_access, platform_name
+from engine.client.client import Access, Client
 from engine.clock import SystemClock
 from engine.codec.fields import struct_of
 from engine.components.catalog import open_letters, open_sink, open_source, open_transforms
+from engine.components.sources.pages import Gate
+from engine.contract.catalog import route_of
 from engine.contract.exchange import Request, Trace
 from engine.contract.keys import WELL_KNOWN
 from engine.contract.kinds import Kind
@@ -34,17 +35,19 @@ from engine.jobs.interpret import Caps, Reading
 from engine.jobs.laned import LanedTransport
 from engine.jobs.lanes import Lanes
 from engine.jobs.pack import packer_of
+from engine.jobs.passing import Passing
 from engine.jobs.recover import is_lost, recover
 from engine.jobs.schedule import Schedule
 from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Watcher
 from engine.pipeline.memory import budget_of, element_max, fetch_bytes, line_max, values_max
-from engine.pipeline.spec import PipelineSpec, PollSpec
+from engine.pipeline.spec import JobSpec, PipelineSpec, PollSpec
 from engine.ports import Clock, Observer, Sink, Transport
 from engine.record import Counts
 from engine.runtime.allocator import give_back_large_blocks
 from engine.runtime.budget import ByteBudget
+from engine.runtime.direct import Direct, DirectStages, asking_of, lines_of, rows_max
 from engine.runtime.drain import StopFlag
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
@@ -62,7 +65,6 @@ from engine.runtime.tools import Tools
 from engine.settings import Settings
 from engine.store.ledger import Ledger
 from engine.store.letters import Shelf
-from engine.store.login import Login, keep_login
 from engine.telemetry.otel import open_telemetry
 from engine.telemetry.tee import Tee
 from engine.transport.ageing import AgeingTransport
@@ -203,17 +205,27 @@ async def run_pipeline(
         opened = await session.open(fresh=order.fresh, opening=opening)
         if not await session.has_work(opened):
             return await session.nothing_new(opened)
+        if not spec.needs_platform:
+            await session.begin(opened, platform="none: rows pass from source to sink on this machine")
+            return await _work(session, opened, _direct(spec, opened, parts), spec=spec, limit=order.limit)
         patience_s = settings.platform.patience
+        settings = asking_also(settings, (spec.source.route, spec.row_route))
         async with (
             open_hearing(spec.callback, profile=settings.platform.profile, tools=tools, spec_path=spec_path) as hearing,
             open_platform(settings, observer=tee, clock=clock, patience_s=patience_s) as platform,
         ):
-            told = f"; callbacks to {hearing.url}" if hearing is not None else ""
-            await session.begin(opened, platform=platform.description + told)
-            stages = _stages(spec, settings, opened, parts, platform)
+            await session.begin(opened, platform=platform.description + (hearing.said if hearing else ""))
+            if spec.source.route is not None:
+                platform.lanes.take_in(spec.source.route, platform.lanes.poll)
+                parts.gate.connect(platform.client, asyncio.get_running_loop())
+            if spec.job is None:
+                return await _work(
+                    session, opened, _direct(spec, opened, parts, platform), spec=spec, limit=order.limit
+                )
+            stages = _stages(spec, spec.job, settings, opened, parts, platform)
+            stages.is_aborting = order.is_aborting
             if hearing is not None:
                 hearing.connect(stages, opened.run)
-            stages.is_aborting = order.is_aborting
             return await _work(session, opened, stages, spec=spec, limit=order.limit)
     finally:
         ledger.close()
@@ -227,50 +239,31 @@ async def call_route(settings: Settings, name: str, members: Mapping[str, Any]) 
     Raises:
         EngineError: as `Client.ask`.
     """
-    scopes = route_of(name).scopes
-    asked = msgspec.structs.replace(settings.platform, scopes=scopes or settings.platform.scopes)
-    settings = msgspec.structs.replace(settings, platform=asked)
-    clock = SystemClock()
+    asked = msgspec.structs.replace(settings.platform, scopes=route_of(name).scopes or settings.platform.scopes)
+    settings, clock = msgspec.structs.replace(settings, platform=asked), SystemClock()
     person = person_access(settings, now_s=clock.now_ns() / 1e9)
     async with open_platform(settings, observer=Tee(), clock=clock, person=person) as platform:
         return await platform.client.ask(name, members)
 
 
-async def log_in_person(settings: Settings, *, show: Callable[[str], None], wait_s: float) -> Path:
-    """Log a person in, prove the token and keep it; the file it is kept in. `show` gets the URL to open.
-
-    Raises:
-        ConfigError: there is no place to log in at. EngineError: as `log_in`; or the token proves nothing.
-    """
-    access, clock = login_access(settings), SystemClock()
-    pool = PooledTransport(concurrency=4)
-    try:
-        keyring = Keyring(access.auth_url + WELL_KNOWN.path, pool, clock)
-        client = Client(pool, access, clock=clock, keyring=keyring)
-        token = (await log_in(client.oauth, access, show=show, wait_s=wait_s)).token
-        claims = await keyring.verify(token.reveal(), issuer=access.issuer, audience=access.audience)
-    finally:
-        await pool.aclose()
-    login = Login(auth_url=access.auth_url, client_id=access.client_id or "", token=token, ends_s=claims.exp)
-    return keep_login(Path(settings.state_dir), login)
-
-
 class _Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """The components of a pipeline, and how they fit its job kind."""
+    """The components of a pipeline."""
 
-    kind: Kind
     reader: Reader
     sink: Sink
     tools: Tools
+    gate: Gate
 
 
 def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools, shelf: Shelf | None) -> _Parts:
-    kind = PROFILE.kinds[spec.job.kind]
-    opening = partial(open_source, want_values=bool(spec.transform), values_max=values_max(spec))
+    gate, want_values = Gate(), bool(spec.transform)
+    opening = partial(open_source, gate=gate, want_values=want_values, values_max=values_max(spec))
     is_kept = not opening(spec.source).can_reread
     source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=is_kept))
-    packer = packer_of(kind, spec.job.payload, secrecy_level=spec.job.secrecy_level)
-    want_values = bool(spec.transform)
+    packer, batch_bytes = lines_of(spec)
+    if spec.job is not None:
+        packer = packer_of(PROFILE.kinds[spec.job.kind], spec.job.payload, secrecy_level=spec.job.secrecy_level)
+        batch_bytes = min(spec.job.batch.bytes, PROFILE.body_max)
     reader = Reader(
         open_source=partial(opening, source)
         if shelf is None
@@ -278,23 +271,25 @@ def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools, shelf: Shelf |
         transforms=open_transforms(spec.transform, base=Path(spec_path).resolve().parent),
         key=spec.source.key,
         packer=packer,
-        item_max=min(spec.job.batch.bytes, PROFILE.body_max) - packer.envelope_bytes - 1,
+        item_max=batch_bytes - packer.envelope_bytes - 1,
         tools=tools,
     )
     sink = open_sink(spec.sink, spec.results.fields, pipeline=spec.name)
-    return _Parts(kind=kind, reader=reader, sink=sink, tools=tools)
+    return _Parts(reader=reader, sink=sink, tools=tools, gate=gate)
 
 
-async def _work(session: Session, opened: Opened, stages: Stages, *, spec: PipelineSpec, limit: int | None) -> Report:
-    run = Run(opened.run, stages, pipeline=spec.name)
-    tools = stages.tools
+async def _work(
+    session: Session, opened: Opened, stages: Stages | DirectStages, *, spec: PipelineSpec, limit: int | None
+) -> Report:
+    run: Run | Direct
     try:
-        lost = [
-            job
-            for job in opened.jobs
-            if is_lost(job, now_ns=tools.clock.now_ns(), window_s=PROFILE.idempotency_window_s)
-        ]
-        await recover(lost, client=stages.client, ledger=tools.ledger, clock=tools.clock, pipeline=spec.name)
+        if isinstance(stages, DirectStages):
+            run = Direct(opened.run, stages, pipeline=spec.name)
+        else:
+            run, tools = Run(opened.run, stages, pipeline=spec.name), stages.tools
+            now_ns, window_s = tools.clock.now_ns(), PROFILE.idempotency_window_s
+            lost = [job for job in opened.jobs if is_lost(job, now_ns=now_ns, window_s=window_s)]
+            await recover(lost, client=stages.client, ledger=tools.ledger, clock=tools.clock, pipeline=spec.name)
         await run.run(opened.jobs, opened.marks, limit=limit)
     except EngineError as exc:
         failure = exc if isinstance(exc, RunFailed) else RunFailed(exc.message, pipeline=spec.name, causes=[exc])
@@ -303,25 +298,53 @@ async def _work(session: Session, opened: Opened, stages: Stages, *, spec: Pipel
     return await session.close(opened, run, manifest=stages.landing.manifest)
 
 
-def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Parts, platform: Platform) -> Stages:
+def _landing(spec: PipelineSpec, opened: Opened, parts: _Parts) -> Landing:
+    return Landing(
+        sink=parts.sink, spec=spec.sink, run=opened.run, pipeline=spec.name, tools=parts.tools, parts=opened.parts
+    )
+
+
+def _direct(spec: PipelineSpec, opened: Opened, parts: _Parts, platform: Platform | None = None) -> DirectStages:
+    """The stages of a pipeline without jobs; without a platform its rows only pass."""
+    reader, tools = parts.reader, parts.tools
+    asking = asking_of(spec, platform.client, platform.lanes) if platform else None
+    batcher = Batcher(rows_max=rows_max(spec), bytes_max=lines_of(spec)[1], envelope_bytes=0, keeps=reader.keeps)
+    return DirectStages(
+        planner=Planner(
+            pipeline=spec.name, run=opened.run, reader=reader, batcher=batcher, tools=tools, first_seq=opened.first_seq
+        ),
+        reader=reader,
+        landing=_landing(spec, opened, parts),
+        passing=Passing(
+            row=struct_of("ResultRow", spec.results.fields) if spec.results.fields else None,
+            encode=parts.sink.encode,
+            takes_raw=spec.sink.type == "ndjson",
+        ),
+        tools=tools,
+        ready=Edge(bytes_max=budget_of(spec.memory) // 4),
+        workers=1 if asking is None else _FETCH_WORKERS,
+        asking=asking,
+        patience=platform.patience if platform else None,
+    )
+
+
+def _stages(
+    spec: PipelineSpec, asked: JobSpec, settings: Settings, opened: Opened, parts: _Parts, platform: Platform
+) -> Stages:
     limits, tools, client, reader = settings.platform.limits, parts.tools, platform.client, parts.reader
-    landing = Landing(
-        sink=parts.sink, spec=spec.sink, run=opened.run, pipeline=spec.name, tools=tools, parts=opened.parts
-    )
-    schedule = Schedule(
-        spec.job.poll or platform.poll, timeout_s=spec.job.timeout, requests_per_s=settings.platform.requests_per_s
-    )
+    kind, requests_per_s = PROFILE.kinds[asked.kind], settings.platform.requests_per_s
+    schedule = Schedule(asked.poll or platform.poll, timeout_s=asked.timeout, requests_per_s=requests_per_s)
     watcher = Watcher(
         client=client,
-        spec=spec.job,
+        spec=asked,
         schedule=schedule,
         clock=tools.clock,
         observer=tools.observer,
     )
     watcher.trace = Trace(opened.run.trace_id, opened.run.span_id)
     batcher = Batcher(
-        rows_max=min(spec.job.batch.rows, PROFILE.profile_ids_max),
-        bytes_max=min(spec.job.batch.bytes, PROFILE.body_max),
+        rows_max=min(asked.batch.rows, PROFILE.profile_ids_max),
+        bytes_max=min(asked.batch.bytes, PROFILE.body_max),
         envelope_bytes=reader.packer.envelope_bytes,
         keeps=reader.keeps,
     )
@@ -341,36 +364,36 @@ def _stages(spec: PipelineSpec, settings: Settings, opened: Opened, parts: _Part
         watcher=watcher,
         fetcher=Fetcher(
             client=client,
-            kind=parts.kind,
-            results=spec.results.rows or parts.kind.results,
-            reading=_reading(spec, parts),
+            kind=kind,
+            results=spec.results.rows or kind.results,
+            reading=_reading(spec, kind, parts.sink),
             recall=reader.recall,
             patience=platform.patience,
         ),
-        landing=landing,
+        landing=_landing(spec, opened, parts),
         endings=Endings(
-            pipeline=spec.name, run=opened.run, retry=spec.job.retry, reader=reader, client=client, tools=tools
+            pipeline=spec.name, run=opened.run, retry=asked.retry, reader=reader, client=client, tools=tools
         ),
         tools=tools,
-        slots=Slots(min(limits.jobs_in_flight, spec.job.jobs_in_flight or limits.jobs_in_flight)),
+        slots=Slots(min(limits.jobs_in_flight, asked.jobs_in_flight or limits.jobs_in_flight)),
         patience=platform.patience,
         ready=Edge(bytes_max=budget_of(spec.memory) // 4),
         create_workers=limits.concurrency,
         fetch_workers=min(_FETCH_WORKERS, limits.concurrency),
         fetch_bytes=fetch_bytes(spec),
-        cooldown_s=spec.job.retry.cooldown,
+        cooldown_s=asked.retry.cooldown,
     )
 
 
-def _reading(spec: PipelineSpec, parts: _Parts) -> Reading:
-    results, kind = spec.results, parts.kind
+def _reading(spec: PipelineSpec, kind: Kind, sink: Sink) -> Reading:
+    results = spec.results
     return Reading(
         match=results.match or kind.match,
         status=results.status or kind.status,
         accepted=frozenset(kind.accepted if results.accepted is None else results.accepted),
         rejected=frozenset(kind.rejected if results.rejected is None else results.rejected),
-        row=struct_of("ResultRow", results.fields) if results.fields else None,
-        encode=parts.sink.encode,
+        row=struct_of("ResultRow", spec.results.fields) if spec.results.fields else None,
+        encode=sink.encode,
         takes_raw=spec.sink.type == "ndjson",
         caps=Caps(element=element_max(spec)),
     )

@@ -89,7 +89,8 @@ class Batch(msgspec.Struct, gc=False):
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """A record that ended as rejected (the platform refused it) or dead (we gave up).
 
-    `raw` is the record as it was read, `stage` where it ended (read, transform, create, job, result),
+    `raw` is the record as it was read, `stage` where it ended (read, transform, create, job, result,
+    request, sink),
     `bucket` is "rejected" or "dead". `sent` is what travelled for it, where that was not `raw`.
     """
 

@@ -24,6 +24,7 @@ from engine.chaos.tally import Tally
 from engine.chaos.victims import platform
 from engine.contract.profile import PROFILE
 from engine.errors import EngineError, StateError
+from engine.pipeline.spec import PipelineSpec
 
 # Rounds whose kills all came too late make no progress; so many in a row mean that none ever will.
 _IDLE_ROUNDS = 20
@@ -95,7 +96,7 @@ class Harness:
             sizes.append(_size_of(scratch, self._order.pipelines))
         references = []
         for pipeline, one, two in zip(self._order.pipelines, *rows, strict=True):
-            match = pipeline.spec.results.match or PROFILE.kinds[pipeline.spec.job.kind].match
+            match = pipeline.spec.results.match or _match_of(pipeline.spec)
             try:
                 references.append(compare_undisturbed(one, two, match=match))
             except ValueError as exc:
@@ -131,7 +132,7 @@ class Harness:
         self._skip_what_cannot_be()
         wishes = Wishes(
             seed=order.seed,
-            kinds=tuple(pipeline.spec.job.kind for pipeline in order.pipelines),
+            kinds=tuple(_kind_of(pipeline.spec) for pipeline in order.pipelines),
             seconds=tuple(undisturbed.seconds),
             mischief=tuple(m for m in order.mischief if m.name not in self.tally.skipped),
             kills_per_stage=order.kills_per_stage,
@@ -180,7 +181,7 @@ class Harness:
                 planned.mischief,
                 seed=planned.seed,
                 latency_s=order.latency_s,
-                deadly_kind=None if deadly is None else order.pipelines[deadly].spec.job.kind,
+                deadly_kind=None if deadly is None else _kind_of(order.pipelines[deadly].spec),
             ) as emulator:
                 setting = Setting(
                     scratch=scratch,
@@ -240,3 +241,13 @@ def _size_of(scratch: Scratch, pipelines: Sequence[Pipeline]) -> int:
 def _said(pipeline: Pipeline, reference: Reference) -> str:
     changing = f" without {', '.join(sorted(reference.volatile))}" if reference.volatile else ""
     return f"{pipeline.name} {sum(reference.rows.values())} rows{changing}"
+
+
+def _kind_of(spec: PipelineSpec) -> str:
+    """The job kind; nothing where rows travel without jobs."""
+    return spec.job.kind if spec.job else ""
+
+
+def _match_of(spec: PipelineSpec) -> str:
+    """The member by which rows of the output are told apart."""
+    return PROFILE.kinds[spec.job.kind].match if spec.job else spec.source.key

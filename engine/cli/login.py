@@ -29,7 +29,7 @@ def login(invocation: Invocation, *, no_browser: bool, wait_s: float, forget: bo
 
         tell("the login is forgotten" if forget_login(Path(settings.state_dir)) else "there was no login")
         return
-    from engine.assembly import log_in_person
+    from engine.access import log_in_person
 
     path = on_loop(lambda: log_in_person(settings, show=emit if no_browser else _open, wait_s=wait_s))
     tell(f"logged in; the token is kept in {path}")

@@ -28,14 +28,15 @@ from engine.client.sandbox import Sandbox
 from engine.client.session import Proof, Session, by_client_credentials, by_hand, by_sandbox_mint
 from engine.client.tracing import Tracing
 from engine.client.webhooks import Webhooks
-from engine.codec.payload import from_plain, to_wire
-from engine.contract.catalog import ROUTES
+from engine.codec.payload import to_wire
+from engine.contract.catalog import ask_of, route_of
 from engine.contract.exchange import Request, Trace
 from engine.contract.problem import retry_after_s
 from engine.contract.profile import PROFILE
 from engine.contract.route import Route
+from engine.contract.rows import as_text, text_of
 from engine.contract.sandbox import MINT
-from engine.errors import Missing, PlatformError, RecordError, Throttled, TrustError, Unavailable
+from engine.errors import Missing, PlatformError, Throttled, TrustError, Unavailable
 from engine.loopback import is_loopback
 from engine.ports import BodyStream, Clock, Transport
 from engine.settings import Secret
@@ -119,6 +120,15 @@ class Client:
         route = route_of(name)
         return await self._caller.call(route, ask_of(route, members), trace=trace)
 
+    async def exchange(self, route: Route[Any, Any], ask: Any, *, trace: Trace | None = None) -> bytes:
+        """Ask a route by a question of its own; answers the JSON text as it came, proven to be of the route's type.
+
+        Raises:
+            BrokenAnswer: the answer is none of the route's. Else as `Caller.call`.
+        """
+        answered = await self._caller.call(as_text(route), ask, trace=trace)
+        return text_of(route, answered.answer)
+
     @asynccontextmanager
     async def fetch(
         self,
@@ -153,34 +163,6 @@ class Client:
             return Missing(said, status=status, hint="ask jobs.result for a new URL")
         kind = Throttled if status == 429 else Unavailable if status >= 500 or status == 408 else PlatformError
         return kind(said, status=status, retry_after_s=wait_s, content_range=body.headers.get("content-range", ""))
-
-
-def route_of(name: str) -> Route[Any, Any]:
-    """A route by its name.
-
-    Raises:
-        RecordError: there is none of that name.
-    """
-    route = ROUTES.get(name)
-    if route is None:
-        raise RecordError(f"no route is called {name[:80]!a}", hint=f"routes: {', '.join(ROUTES)}")
-    return route
-
-
-def ask_of(route: Route[Any, Any], members: Mapping[str, Any]) -> Any:
-    """A route's question from plain members. Text is read as a number or boolean where one is expected.
-
-    Raises:
-        RecordError: a member the question does not have, lacks, or has of another type.
-    """
-    # On the wire some members have another name: `deviceId`.
-    written = {field.name: field.encode_name for field in msgspec.structs.fields(route.ask)}
-    members = {written.get(name, name): value for name, value in members.items()}
-    known = list(written.values())
-    if strange := [name for name in members if name not in known]:
-        has = ", ".join(known) or "no members"
-        raise RecordError(f"{route.name} has no member {', '.join(strange)[:80]!a}", hint=f"it has {has}")
-    return from_plain(dict(members), route.ask, strict=False)
 
 
 def _caller(transport: Transport, access: Access, clock: Clock, keyring: Keyring) -> Caller:

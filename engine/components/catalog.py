@@ -12,10 +12,12 @@ from engine.components.sinks.csv import CsvSink
 from engine.components.sinks.ndjson import NdjsonSink
 from engine.components.sinks.parquet import ParquetSink
 from engine.components.sinks.parts import PartsDirectory
+from engine.components.sinks.platform import PlatformSink
 from engine.components.sources.csv import CsvSource
 from engine.components.sources.files import VALUES_MAX
 from engine.components.sources.letters import LetterSource
 from engine.components.sources.ndjson import NdjsonSource
+from engine.components.sources.pages import Gate, PagesSource
 from engine.components.transforms.filter import Filter
 from engine.components.transforms.python import TIMEOUT_S, Python, resolve
 from engine.components.transforms.shaping import Rename, Select, Set
@@ -27,6 +29,7 @@ from engine.store.letters import Shelf
 SOURCES = {
     "ndjson": "JSON objects, one per line; files, globs or stdin, plain, gzip or zstd",
     "csv": "delimited text with a header; files, globs or stdin, plain, gzip or zstd",
+    "platform": "what a route of the platform lists, page after page",
 }
 TRANSFORMS = {
     "select": "keep only these members",
@@ -39,17 +42,24 @@ SINKS = {
     "ndjson": "JSON objects, one per line; plain, gzip or zstd",
     "csv": "quoted text with a header; plain, gzip or zstd",
     "parquet": "typed columns; needs the extra `parquet`",
+    "platform": "a route of the platform, asked once for each row",
 }
 
 
-def open_source(spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> Source:
+def open_source(
+    spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX, gate: Gate | None = None
+) -> Source:
     """The source of a pipeline; `want_values` when transforms will read the objects, each of `values_max` at most.
+
+    Listings are asked for through `gate`, once it is connected.
 
     Nothing is opened yet: `read` raises InputError for what is not there.
 
     Raises:
         RecordError: a field type is not one, or the key's cannot name a row.
     """
+    if spec.type == "platform":
+        return PagesSource(spec, gate or Gate(), want_values=want_values, values_max=values_max)
     kind = CsvSource if spec.type == "csv" else NdjsonSource
     return kind(spec, want_values=want_values, values_max=values_max)
 
@@ -97,6 +107,8 @@ def open_sink(spec: SinkSpec, fields: Mapping[str, str], *, pipeline: str) -> Si
         OutputError: the directory cannot be written, or belongs to another pipeline.
         RecordError: a field type is not one.
     """
+    if spec.type == "platform":
+        return PlatformSink()
     if spec.type != "ndjson" and not fields:
         raise ConfigError(
             f'[sink] type = "{spec.type}" needs to know its columns',

@@ -27,6 +27,7 @@ from engine.emulator import (
     epcr,
     graphql,
     identity,
+    inventory,
     jobs,
     keys,
     life,
@@ -172,6 +173,8 @@ class Emulator:
             **reference.handlers(state, ROUTES, EXAMPLES),
             **provenance.handlers(state),
         }
+        if state.options.inventory:
+            inventory.stock(state)
         self._worker = life.Worker(state)
         self._dispatch = Dispatch(state, gate, ROUTES, handlers, [*results.raw_routes(state), *self._own_routes()])
 

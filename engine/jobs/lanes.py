@@ -32,10 +32,14 @@ class Permit(msgspec.Struct, gc=False):
 
 
 class Lane:
-    """`enter`, then `sent`, then one of `answered` and `failed`, then `leave`; for each try of a request."""
+    """At most `ceiling` requests at once.
+
+    `enter`, then `sent`, then one of `answered` and `failed`, then `leave`; for each try of a request.
+    """
 
     def __init__(self, name: str, *, ceiling: int, clock: Clock, patience: Patience, observer: Observer) -> None:
         self.name = name
+        self.ceiling = ceiling
         self._clock = clock
         self._patience = patience
         self._observer = observer
@@ -196,6 +200,10 @@ class Lanes:
             "jobs.result": self.fetch,
             "jobs.cancel": self.fetch,
         }
+
+    def take_in(self, route: str, lane: Lane) -> None:
+        """Let a route that a pipeline asks for its rows go through a lane, unless it has one."""
+        self._by_route.setdefault(route, lane)
 
     def of(self, route: str) -> Lane | None:
         """The lane of a route; None: it belongs to none (tokens, keys, everything that is not about jobs)."""

@@ -62,6 +62,15 @@ def accept(job: JobRow, *, remote_id: str, trace_id: str | None, now_ns: int) ->
         job.trace_id = trace_id
 
 
+def answer(job: JobRow, *, now_ns: int) -> None:
+    """Its rows were asked for each by itself, or needed no asking: nothing at the platform is left to wait for."""
+    if job.state == PLANNED:
+        _move(job, SUBMITTING)
+    _move(job, SUBMITTED)
+    _move(job, SUCCEEDED)
+    job.submitted_ns = job.settled_ns = now_ns
+
+
 def settle(job: JobRow, status: str, *, now_ns: int, error: str | None = None) -> None:
     """A terminal status was confirmed by GET."""
     _move(job, status)

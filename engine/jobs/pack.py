@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,12 +17,56 @@ from engine.contract.kinds import Kind
 _SLOT = "\ue000rows\ue000"  # A private-use text that no contract value holds.
 
 
+class Packing(Protocol):
+    """How rows of a pipeline are put together: as the body of a job, or as lines where there are no jobs."""
+
+    @property
+    def name(self) -> str:
+        """What a batch of them is called in the ledger: the job kind, or the route asked for each row."""
+
+    @property
+    def keeps_keys(self) -> bool:
+        """Whether the keys of a batch are needed beside its body."""
+
+    @property
+    def envelope_bytes(self) -> int:
+        """What every body costs before its first row."""
+
+    def items(self, raws: Sequence[bytes], keys: Sequence[str]) -> Sequence[bytes]:
+        """What travels for each row."""
+
+    def body(self, items: Sequence[bytes]) -> bytes:
+        """A batch as one value, of which digest and key are taken."""
+
+
+class Lines(msgspec.Struct, frozen=True):
+    """Rows that travel each by itself: a batch is their lines."""
+
+    name: str
+    keeps_keys: bool = True
+    envelope_bytes: int = 0
+
+    def items(self, raws: Sequence[bytes], keys: Sequence[str]) -> Sequence[bytes]:
+        """The rows."""
+        return raws
+
+    def body(self, items: Sequence[bytes]) -> bytes:
+        """Their lines, without the last line end; no row holds one."""
+        return b"\n".join(items)
+
+
 class Packer(msgspec.Struct, frozen=True):
     """Builds bodies of one job kind: `prefix` + items joined by commas + `suffix`."""
 
     kind: Kind
     prefix: bytes
     suffix: bytes
+    keeps_keys: bool = False
+
+    @property
+    def name(self) -> str:
+        """The job kind."""
+        return self.kind.name
 
     @property
     def envelope_bytes(self) -> int:

@@ -23,7 +23,16 @@ from engine.pipeline.callback import check_callback
 from engine.pipeline.findings import Fault, did_you_mean
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB
-from engine.pipeline.spec import CallbackSpec, JobSpec, ResultsSpec, SinkSpec, SourceSpec, TransformSpec
+from engine.pipeline.routes import check_routes
+from engine.pipeline.spec import (
+    CallbackSpec,
+    JobSpec,
+    RequestSpec,
+    ResultsSpec,
+    SinkSpec,
+    SourceSpec,
+    TransformSpec,
+)
 from engine.pipeline.transforms import check_transform
 from engine.settings import Platform, Settings
 
@@ -32,11 +41,13 @@ ENVELOPE_BYTES = 4096
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """The tables of a pipeline, each None where its types were at fault."""
+    """The tables of a pipeline, each None where its types were at fault; `given` names those that are in the file."""
 
+    given: frozenset[str] = frozenset()
     source: SourceSpec | None = None
     transform: tuple[TransformSpec | None, ...] = ()
     job: JobSpec | None = None
+    request: RequestSpec | None = None
     callback: CallbackSpec | None = None
     results: ResultsSpec | None = None
     sink: SinkSpec | None = None
@@ -64,6 +75,8 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults += _field_types(parts.results.fields, ("results", "fields"))
     if parts.sink:
         faults += _sink(parts.sink, parts)
+    faults += _between(parts)
+    faults += check_routes(parts.source, parts.request, parts.sink)
     return faults
 
 
@@ -90,6 +103,8 @@ def _source(source: SourceSpec, memory: int | None) -> Iterator[Fault]:
         yield _fault(("source", "paths"), "conflict", "stdin (`-`) can be read only once")
     if any(not path for path in source.paths):
         yield _fault(("source", "paths"), "range", "an empty path names no file")
+    if not source.paths and source.type != "platform":
+        yield _fault(("source", "paths"), "missing", "`paths` is missing in [source]", 'paths = ["in/*.ndjson"]')
     if source.type != "csv":
         if source.delimiter != ",":
             yield _fault(("source", "delimiter"), "conflict", f"a {source.type} source has no `delimiter`")
@@ -188,12 +203,33 @@ def _sink(sink: SinkSpec, parts: Parts) -> Iterator[Fault]:
         yield _fault(("sink", "type"), "missing", message, 'for example: id = "str"')
     if sink.type == "parquet" and parts.memory is not None and sink.row_group > parts.memory:
         yield _fault(("sink", "row_group"), "conflict", "a row group does not fit into `memory`")
+    if not sink.path and sink.type != "platform":
+        yield _fault(("sink", "path"), "missing", "`path` is missing in [sink]", 'path = "out/name"')
+    if not sink.path:
+        return
     target = os.path.normpath(sink.path)
     for index, path in enumerate(parts.source.paths if parts.source else ()):
         if path != "-" and _overlaps(os.path.normpath(path), target):
             # The next run would read what this one wrote.
             message = f"`{path}` lies in the sink's directory `{sink.path}`"
             yield _fault(("source", "paths", index), "unsafe", message, "write to a directory of its own")
+
+
+def _between(parts: Parts) -> Iterator[Fault]:
+    """What stands between source and sink: jobs, or a request for each row, or nothing."""
+    given = parts.given
+    if {"job", "request"} <= given:
+        yield _fault(("request",), "conflict", "rows travel in jobs, or each in a request of its own", "leave out one")
+    if parts.sink and parts.sink.type == "platform" and (both := sorted({"job", "request"} & given)):
+        message = f"a platform sink sends rows as they were read: it goes with no [{both[0]}]"
+        hint = "land the results in files, and send these with a pipeline of its own"
+        yield _fault(("sink", "type"), "conflict", message, hint)
+    if "job" not in given and "callback" in given:
+        yield _fault(("callback",), "conflict", "only jobs call back, and there is no [job]")
+    if "job" not in given and parts.results:
+        for name in ("rows", "match", "status", "accepted", "rejected"):
+            if getattr(parts.results, name) is not None:
+                yield _fault(("results", name), "conflict", f"`{name}` is about the results of jobs: there is no [job]")
 
 
 def _overlaps(source: str, target: str) -> bool:

@@ -175,8 +175,10 @@ def _peek(raw: Any, around: Surroundings) -> str | None:
 
 def _parts(plain: dict[str, Any]) -> Parts:
     """The tables of a pipeline that could be read, each by itself: one bad table does not hide the others."""
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"given": frozenset(plain)}
     for field in msgspec.structs.fields(Parts):
+        if field.name == "given":
+            continue
         if field.name == "transform":
             entries = plain.get("transform", [])
             known["transform"] = tuple(_converted(TransformSpec, entry) for entry in entries)

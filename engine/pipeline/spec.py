@@ -24,12 +24,17 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class SourceSpec(_Table, frozen=True):
     """`[source]`: where rows come from."""
 
-    type: Annotated[Literal["ndjson", "csv"], Meta(description="Format of the input.")]
-    paths: Annotated[
-        tuple[str, ...],
-        Meta(description='Files or globs, relative to the working directory; "-" is stdin.', min_length=1),
+    type: Annotated[
+        Literal["ndjson", "csv", "platform"], Meta(description="Format of the input; platform: a listing route.")
     ]
     key: Annotated[str, Meta(description="Field that identifies a row in results, dead letters and replay.")]
+    paths: Annotated[
+        tuple[str, ...], Meta(description='Files or globs, relative to the working directory; "-" is stdin.')
+    ] = ()
+    route: Annotated[str | None, Meta(description="platform only: the route that lists the rows, page by page.")] = None
+    members: Annotated[
+        dict[str, Any], Meta(description="platform only: members of its question, filters for one.")
+    ] = {}
     fields: Annotated[
         dict[str, str],
         Meta(description="Field types: str, int, float, bool, datetime, date, json, enum(a, b), each with `| None`."),
@@ -106,6 +111,21 @@ class JobSpec(_Table, frozen=True):
     payload: Annotated[dict[str, Any], Meta(description="Further payload members, by their contract names.")] = {}
 
 
+class RequestSpec(_Table, frozen=True):
+    """`[request]`: a pipeline without jobs asks a route once for each row, and the answers land.
+
+    The members of the question are the row's own: `select` and `rename` shape them.
+    """
+
+    route: Annotated[str, Meta(description="Asked once for each row, whose members are its question.")]
+    into: Annotated[
+        str | None, Meta(description="Member of the row that gets the answer; without it the answer is the row.")
+    ] = None
+    verify: Annotated[
+        bool, Meta(description="provenance.get only: a transcript lands when it is proven with the published keys.")
+    ] = False
+
+
 class FallbackSpec(_Table, frozen=True):
     """`[callback] fallback`: when polling stops relying on callbacks."""
 
@@ -152,10 +172,16 @@ class RotateSpec(_Table, frozen=True):
 
 
 class SinkSpec(_Table, frozen=True):
-    """`[sink]`: where accepted rows land, as parts in a directory with a manifest."""
+    """`[sink]`: where accepted rows land: as parts in a directory with a manifest, or at a route of the platform."""
 
-    type: Annotated[Literal["ndjson", "csv", "parquet"], Meta(description="Format of the parts.")]
-    path: Annotated[str, Meta(description="A directory, relative to the working directory.", min_length=1)]
+    type: Annotated[
+        Literal["ndjson", "csv", "parquet", "platform"],
+        Meta(description="Format of the parts; platform: a route that takes each row."),
+    ]
+    path: Annotated[str, Meta(description="A directory, relative to the working directory.")] = ""
+    route: Annotated[
+        str | None, Meta(description="platform only: asked once for each row, whose members are its question.")
+    ] = None
     rotate: RotateSpec = RotateSpec()
     row_group: Annotated[Bytes, Meta(description="Parquet only: size of a row group.", ge=1024)] = 16 * 1024 * 1024
     compression: Annotated[Literal["none", "gzip", "zstd"], Meta(description="Of the part files.")] = "none"
@@ -192,11 +218,22 @@ class PipelineSpec(_Table, frozen=True):
         ),
     ]
     source: SourceSpec
-    job: JobSpec
     sink: SinkSpec
+    job: JobSpec | None = None
+    request: RequestSpec | None = None
     memory: Annotated[Bytes, Meta(description="What the process may occupy, itself included.")] = DEFAULT_MEMORY
     transform: tuple[TransformSpec, ...] = ()
     callback: CallbackSpec | None = None
     results: ResultsSpec = ResultsSpec()
     dead_letters: DeadLettersSpec = DeadLettersSpec()
     expect: ExpectSpec = ExpectSpec()
+
+    @property
+    def row_route(self) -> str | None:
+        """The route that is asked once for each row; None: rows travel in jobs, or pass to the sink as they are."""
+        return self.sink.route or (self.request.route if self.request else None)
+
+    @property
+    def needs_platform(self) -> bool:
+        """Whether anything of it is asked of the platform."""
+        return self.job is not None or self.row_route is not None or self.source.type == "platform"

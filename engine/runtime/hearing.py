@@ -27,12 +27,13 @@ _EMULATOR_SECRET = "emulator-callback-secret"
 
 
 class Hearing:
-    """A receiver that listens for one run; `url` is what the platform is told to call."""
+    """A receiver that listens for one run; `url` is what the platform is told to call, `said` how a human reads it."""
 
     def __init__(self, callback: CallbackSpec, receiver: Receiver) -> None:
         self._callback = callback
         self._receiver = receiver
         self.url = callback.public_url or receiver.url
+        self.said = f"; callbacks to {self.url}"
 
     def connect(self, stages: Stages, run: RunRow) -> None:
         """From now on jobs are submitted with the callback URL, and callbacks reach the watcher.

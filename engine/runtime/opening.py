@@ -9,6 +9,7 @@ import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -29,12 +30,17 @@ class Opening(msgspec.Struct, kw_only=True):
 
 def settings_digest(spec: PipelineSpec) -> str:
     """What must not change while a run is unfinished: whatever decides the bytes of its jobs."""
-    decides = {
+    job = spec.job
+    decides: dict[str, Any] = {
         "source": [spec.source.type, spec.source.key, dict(sorted(spec.source.fields.items())), spec.source.delimiter],
         "transform": [msgspec.to_builtins(step) for step in spec.transform],
-        "job": [spec.job.kind, spec.job.batch.rows, spec.job.batch.bytes, spec.job.payload, spec.job.secrecy_level],
+        "job": [job.kind, job.batch.rows, job.batch.bytes, job.payload, job.secrecy_level] if job else [],
         "match": spec.results.match,
     }
+    if spec.source.route is not None:
+        decides["listing"] = [spec.source.route, spec.source.members]
+    if job is None:
+        decides["route"] = spec.row_route
     return hashlib.sha256(canonical(msgspec.to_builtins(decides))).hexdigest()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import anyio
 import msgspec
@@ -38,10 +38,12 @@ from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Settled, Watcher
 from engine.record import DeadLetter, Mark
+from engine.runtime.causes import causes_of
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
 from engine.runtime.landing import Landing
 from engine.runtime.planner import Planner, Ready
+from engine.runtime.pulse import show_life
 from engine.runtime.reading import Reader
 from engine.runtime.spans import fetch_span, wait_span
 from engine.runtime.spill import Spill
@@ -54,8 +56,8 @@ _FETCH_TRIES = 8
 _RESULTS_MAX = 128  # Jobs whose results wait to be fetched; they are at the platform, and its patience has an end.
 _READY_TRIES = 10
 _READY_WAIT_MAX_S = 60.0
-_ALIVE_EVERY_S = 2.0
 _STOP_GRACE_S = 3.0
+_LOOK_EVERY_S = 0.25
 # A stop is to end within seconds, also where the platform does not answer any more.
 _ABORT_WITHIN_S = 3.0
 
@@ -114,7 +116,7 @@ class Run:
         try:
             await self._run(jobs, marks, limit)
         except BaseExceptionGroup as failures:
-            causes = list(_engine_errors(failures))
+            causes = list(causes_of(failures))
             if not causes:
                 raise
             raise RunFailed(causes[0].message, pipeline=self._pipeline, causes=causes) from failures
@@ -126,8 +128,9 @@ class Run:
         async with anyio.create_task_group() as background:
             self._background = background
             budget = stages.tools.budget
-            for task in (self._watch, stages.landing.flush_by_age, self._show_life, self._heed_stop, budget.watch):
+            for task in (self._watch, stages.landing.flush_by_age, self._heed_stop, budget.watch):
                 background.start_soon(task)
+            background.start_soon(show_life, stages.tools, self._row.run_id)
             async with anyio.create_task_group() as fetchers:
                 self._fetchers = fetchers
                 for _ in range(stages.fetch_workers):
@@ -139,7 +142,7 @@ class Run:
                     await stages.planner.plan(marks, self._plan, limit=limit)
                     self._is_read = True
                     self._check_done()
-                    await self._quiet.wait()
+                    await self._wait_for_jobs()
                     stages.ready.close()
                 if self._is_stopping:
                     self._results.drain()
@@ -148,6 +151,15 @@ class Run:
             if self._is_stopping and stages.is_aborting:
                 await self._abort()
             background.cancel_scope.cancel()
+
+    async def _wait_for_jobs(self) -> None:
+        """Wait until every job has ended; what is waited for is mostly the platform, while it has jobs of ours."""
+        while not self._quiet.is_set():
+            started, at_platform = self._stages.tools.clock.monotonic(), self._stages.slots.in_use
+            with anyio.move_on_after(_LOOK_EVERY_S):
+                await self._quiet.wait()
+            if at_platform:
+                self._stages.tools.observer.notice(Waited("remote", self._stages.tools.clock.monotonic() - started))
 
     # Stages ----------------------------------------------------------------------------------
 
@@ -328,12 +340,6 @@ class Run:
             # Results under way may finish; one that does not is fetched again by the next run.
             self._fetchers.cancel_scope.deadline = anyio.current_time() + _STOP_GRACE_S
 
-    async def _show_life(self) -> None:
-        tools = self._stages.tools
-        while True:
-            await tools.ledger.touch_run(self._row.run_id, now_ns=tools.clock.now_ns())
-            await tools.clock.sleep(_ALIVE_EVERY_S)
-
 
 def _again_s(exc: EngineError, tries: int) -> float | None:
     """Seconds to wait before a result is asked for again; None when asking again cannot help, or did not."""
@@ -350,11 +356,3 @@ def _again_s(exc: EngineError, tries: int) -> float | None:
 def _error_text(remote: RemoteJob) -> str | None:
     error = error_of(remote)
     return None if error is None else f"{error.code}: {error.message}"
-
-
-def _engine_errors(failures: BaseExceptionGroup[BaseException]) -> Iterator[EngineError]:
-    for failure in failures.exceptions:
-        if isinstance(failure, BaseExceptionGroup):
-            yield from _engine_errors(failure)
-        elif isinstance(failure, EngineError):
-            yield failure

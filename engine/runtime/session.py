@@ -7,14 +7,17 @@ books, and closes them from what the ledger holds rather than from what this pro
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from engine.errors import ConfigError, EngineError, RunFailed, StateError, Unbalanced
 from engine.events import RunEnded, RunStarted, SpanEnded
 from engine.jobs import lifecycle
+from engine.jobs.cancel import Cancelled
 from engine.pipeline.spec import PipelineSpec
 from engine.ports import Sink
 from engine.record import Counts, Mark
@@ -23,7 +26,6 @@ from engine.runtime.opening import Opening, by_state, open_run, settings_digest
 from engine.runtime.reading import Reader
 from engine.runtime.report import Outcome, Report, exit_of, peak_mib
 from engine.runtime.reseal import is_unsent, reseal
-from engine.runtime.run import Run
 from engine.runtime.tally import Tally
 from engine.runtime.tools import Tools
 from engine.store.rows import Book, JobRow, PartRow, RunRow
@@ -53,6 +55,18 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     spec: PipelineSpec
     spec_path: str
     platform: str
+
+
+class Ran(Protocol):
+    """A run that was worked on, with jobs or without."""
+
+    @property
+    def unbalanced(self) -> Sequence[Unbalanced]:
+        """Batches whose results did not account for their rows."""
+
+    @property
+    def aborted(self) -> Cancelled | None:
+        """What became of remote jobs that were to be cancelled."""
 
 
 class Session:
@@ -154,7 +168,7 @@ class Session:
         report.manifest = str(Path(self._spec.sink.path) / "_manifest.json") if opened.parts else None
         return report
 
-    async def close(self, opened: Opened, run: Run, *, manifest: str | None) -> Report:
+    async def close(self, opened: Opened, run: Ran, *, manifest: str | None) -> Report:
         """Add up the books, judge them, and end the run unless it is to be continued."""
         ledger, row = self._tools.ledger, opened.run
         book = ledger.book(row.run_id)
@@ -200,7 +214,7 @@ class Session:
         if mine != theirs:
             raise Unbalanced(f"this process counted {mine}, the ledger adds up to {theirs}", hint="report this: a bug")
 
-    def _judge(self, book: Book, run: Run, *, is_replay: bool) -> Outcome:
+    def _judge(self, book: Book, run: Ran, *, is_replay: bool) -> Outcome:
         spec = self._spec
         if run.unbalanced:
             return "unbalanced"
@@ -250,6 +264,7 @@ class Session:
             resumed=len(opened.jobs),
             peak_mib=round(peak_mib(), 1),
             exit_code=exit_of(outcome),
+            limit=None if outcome == "nothing_new" else tally.limits.limit,
         )
 
     def _budget_lines(self, report: Report) -> list[str]:
@@ -305,7 +320,7 @@ def _counts_of(book: Book) -> Counts:
     )
 
 
-def _abort_lines(run: Run) -> list[str]:
+def _abort_lines(run: Ran) -> list[str]:
     told = run.aborted
     if told is None:
         return []

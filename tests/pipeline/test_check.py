@@ -23,7 +23,7 @@ def test_a_right_pipeline_has_no_findings(findings, good) -> None:
         ('type = "ndjson"\npath ', 'type = "parquet"\npath ', "sink.type", "config.missing"),
         ('path = "out"', 'path = "./data/"', "source.paths.0", "config.unsafe"),
         ('paths = ["data/*.ndjson"]', 'paths = ["-", "-"]', "source.paths", "config.conflict"),
-        ('paths = ["data/*.ndjson"]', "paths = []", "source.paths", "config.range"),
+        ('paths = ["data/*.ndjson"]', "paths = []", "source.paths", "config.missing"),
         ("key =", 'delimiter = ";"\nkey =', "source.delimiter", "config.conflict"),
         ("key =", 'line_max = "1GiB"\nkey =', "source.line_max", "config.conflict"),
         ("[job]", '[source.fields]\na = "strr"\n[job]', "source.fields.a", "config.choice"),
