@@ -244,6 +244,7 @@ def _without_oversized(batch: Batch, items: Sequence[bytes], item_max: int) -> t
             code="record.too_large",
             reason=f"{len(items[index])} bytes do not fit into a job of at most {item_max}",
             lines=batch.line_after(index) - batch.lines[index],
+            key=batch.keys[index],
         )
         for index in over
     ]

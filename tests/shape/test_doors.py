@@ -22,6 +22,7 @@ DOORS = {
     "sqlite3": ("engine/store/sqlite.py", "engine/emulator/state.py"),
     "uvloop": ("engine/cli/",),
     "click": ("engine/cli/",),
+    "markdown_it": ("engine/cli/site.py",),
     "cryptography": ("engine/trust/",),
     "joserfc": ("engine/trust/",),
     "arro3": ("engine/components/sinks/",),
