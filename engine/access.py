@@ -113,6 +113,39 @@ def login_access(settings: Settings) -> Access:
             raise ConfigError("nobody logs in at the sandbox", hint='use profile "live" or "emulator"')
 
 
+class Issuer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who issues the tokens of the platform that the settings choose: where its keys are, its `iss`, and for whom."""
+
+    auth_url: str
+    issuer: str
+    audience: str
+
+
+def issuer_of(settings: Settings) -> Issuer:
+    """The issuer whose tokens are good at the platform that the settings choose.
+
+    Raises:
+        ConfigError: an emulator is chosen that is not there.
+    """
+    platform = settings.platform
+    match platform.profile:
+        case "emulator" if platform.emulator.url is None:
+            raise ConfigError("the keys are those of an emulator that stays", hint="set platform.emulator.url")
+        case "emulator":
+            url = (platform.emulator.url or "").rstrip("/")
+            return Issuer(auth_url=url, issuer=url, audience=PROFILE.audience)
+        case "sandbox":
+            auth_url = platform.sandbox.auth_url.rstrip("/")
+            return Issuer(auth_url=auth_url, issuer=PROFILE.issuer, audience=PROFILE.sandbox_audience)
+        case "live":
+            live = platform.live
+            return Issuer(
+                auth_url=live.auth_url.rstrip("/"),
+                issuer=live.issuer or PROFILE.issuer,
+                audience=live.audience or PROFILE.audience,
+            )
+
+
 async def log_in_person(settings: Settings, *, show: Callable[[str], None], wait_s: float) -> Path:
     """Log a person in, prove the token and keep it; the file it is kept in. `show` gets the URL to open.
 

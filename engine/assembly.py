@@ -19,7 +19,7 @@ from engine.codec.fields import struct_of
 from engine.components.catalog import open_letters, open_sink, open_source, open_transforms
 from engine.components.sources.pages import Gate
 from engine.contract.exchange import Trace
-from engine.contract.kinds import KINDS, Kind
+from engine.contract.kinds import Kind
 from engine.contract.profile import PROFILE
 from engine.errors import EngineError, RunFailed
 from engine.jobs.batcher import Batcher
@@ -154,7 +154,7 @@ def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools, shelf: Shelf |
     source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=is_kept))
     packer, batch_bytes = lines_of(spec)
     if spec.job is not None:
-        packer = packer_of(KINDS[spec.job.kind], spec.job.payload, secrecy_level=spec.job.secrecy_level)
+        packer = packer_of(PROFILE.kinds[spec.job.kind], spec.job.payload, secrecy_level=spec.job.secrecy_level)
         batch_bytes = min(spec.job.batch.bytes, PROFILE.body_max)
     reader = Reader(
         open_source=partial(opening, source)
@@ -224,7 +224,7 @@ def _stages(
     spec: PipelineSpec, asked: JobSpec, settings: Settings, opened: Opened, parts: _Parts, platform: Platform
 ) -> Stages:
     limits, tools, client, reader = settings.platform.limits, parts.tools, platform.client, parts.reader
-    kind, requests_per_s = KINDS[asked.kind], settings.platform.requests_per_s
+    kind, requests_per_s = PROFILE.kinds[asked.kind], settings.platform.requests_per_s
     schedule = Schedule(asked.poll or platform.poll, timeout_s=asked.timeout, requests_per_s=requests_per_s)
     watcher = Watcher(
         client=client,
@@ -235,7 +235,7 @@ def _stages(
     )
     watcher.trace = Trace(opened.run.trace_id, opened.run.span_id)
     batcher = Batcher(
-        rows_max=min(asked.batch.rows, kind.rows_max),
+        rows_max=min(asked.batch.rows, PROFILE.profile_ids_max),
         bytes_max=min(asked.batch.bytes, PROFILE.body_max),
         envelope_bytes=reader.packer.envelope_bytes,
         keeps=reader.keeps,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.output import emit, emit_json, tell
@@ -81,12 +82,14 @@ def _members(text: str | None) -> dict[str, Any]:
 def _judge(route: str, members: dict[str, Any]) -> None:
     """Refuse a question that is not of the route's form before anything is connected."""
     kind = ROUTES[route].ask
-    known = tuple(kind.__struct_fields__)
+    # On the wire some members have another name: `deviceId`. Both are taken, as the client does.
+    written = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
+    known = tuple(written)
     for name in members:
-        if name not in known:
+        if name not in known and name not in written.values():
             hint = did_you_mean(name, known) or f"its members: {', '.join(known) or 'none'}"
             raise click.BadParameter(f"{route} has no member `{name}`; {hint}")
     try:
-        from_plain(members, kind)
+        from_plain({written.get(name, name): value for name, value in members.items()}, kind)
     except RecordError as exc:
         raise click.BadParameter(f"{route}: {exc.message}") from exc

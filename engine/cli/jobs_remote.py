@@ -23,7 +23,7 @@ from engine.client.client import Client
 from engine.clock import SystemClock
 from engine.codec.payload import to_wire
 from engine.contract.jobs import QUEUED, RUNNING, RemoteJob
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.errors import EngineError, PlatformError, StateError, TransportError
 from engine.jobs.cancel import Cancelled, cancel_jobs
 from engine.jobs.lifecycle import BY_HAND, COMMITTED, SUCCEEDED, take_back
@@ -225,7 +225,7 @@ class Orphans(msgspec.Struct, frozen=True):
 
 
 @click.command("reap")
-@click.option("--kind", type=click.Choice(sorted(KINDS)), help="Only jobs of this kind.")
+@click.option("--kind", type=click.Choice(sorted(PROFILE.kinds)), help="Only jobs of this kind.")
 @click.option("--older-than", "age", default="1h", show_default=True, metavar="TIME", help="Only jobs this old.")
 @click.option("--confirm", "token", metavar="TOKEN", help="Cancel the jobs that were listed with this token.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per job.")

@@ -14,7 +14,7 @@ import click
 from engine.cli.main import VERBS, cli
 from engine.components.catalog import SINKS, SOURCES, TRANSFORMS
 from engine.contract.catalog import ROUTES
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.contract.rows import is_asked_per_row, is_write, listing_of
 from engine.contract.titles import title_of
 from engine.errors import ERRORS, Exit
@@ -98,7 +98,7 @@ def _components() -> str:
     parts = ["# Components"]
     for title, known in (("Sources", SOURCES), ("Transforms", TRANSFORMS), ("Sinks", SINKS)):
         parts += [f"## {title}", _table(("Type", "What it is"), [(f"`{name}`", said) for name, said in known.items()])]
-    kinds = [(f"`{kind.name}`", f"`{kind.match}`", str(kind.rows_max)) for kind in KINDS.values()]
+    kinds = [(f"`{kind.name}`", f"`{kind.match}`", str(PROFILE.profile_ids_max)) for kind in PROFILE.kinds.values()]
     parts += ["## Job kinds", _table(("Kind", "Rows are matched by", "Most rows"), kinds)]
     parts += ["## Functions of expressions", ", ".join(f"`{name}(x)`" for name in FUNCTIONS)]
     return "\n\n".join([*parts, "## Methods of expressions", ", ".join(f"`x.{name}(…)`" for name in METHODS)])

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.contract.epcr import Act, CreateEncounter, Encounter, Medication, NewPatient, Vital
+from engine.contract.profile import PROFILE
 from engine.emulator.refusal import Refusal, invalid
 
 LOINC, UCUM, SNOMED = "http://loinc.org", "http://unitsofmeasure.org", "http://snomed.info/sct"
@@ -24,7 +25,7 @@ def write(encounter: Encounter, observations: Sequence[dict[str, Any]]) -> dict[
     """The Bundle of an encounter; `observations` are resources of devices, which come along as they are kept."""
     return {
         "resourceType": "Bundle",
-        "type": "collection",
+        "type": PROFILE.bundle_type,
         "timestamp": encounter.updated_at,
         "entry": list(_entries(encounter, observations)),
     }

@@ -17,7 +17,7 @@ from engine.emulator.crafts import CRAFTS
 from engine.emulator.desk import JobDesk
 from engine.emulator.fixtures import Fixtures
 from engine.emulator.jobtable import Ending, Job
-from engine.emulator.refusal import Refusal
+from engine.emulator.refusal import unfit
 from engine.emulator.scenarios import Question, sandbox_now_ns, sandbox_scenario, sandbox_seed
 from engine.emulator.state import State, ulid
 from engine.emulator.work import Task, WorkFailed
@@ -39,7 +39,7 @@ async def play(state: State, draft: Job, call: Call, payload: bytes) -> tuple[Jo
             )
         )  # fmt: skip
     except RecordError as exc:
-        raise Refusal(422, "invalid_request", f"The sandbox cannot repeat this body: {exc.message}.") from exc
+        raise unfit(f"The sandbox cannot repeat this body: {exc.message}.") from exc
     now_ns = sandbox_now_ns(state.profile)
     # The caller's trace where it sent one; else the question's own (Q55).
     trace_id = draft.trace_id if call.parent_span_id else seed[:16].hex()

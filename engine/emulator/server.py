@@ -194,7 +194,8 @@ class Emulator:
             tasks.create_task(tracing.write_spans(self.state))
 
     def _own_routes(self) -> list[RawRoute]:
-        routes: list[RawRoute] = [("GET", "/.well-known/oauth-authorization-server", self._metadata)]
+        at = self.state.profile.oauth_metadata_path
+        routes: list[RawRoute] = [] if at is None else [("GET", at, self._metadata)]
         if is_loopback(self._bind.host):
             routes += [
                 ("GET", _CONTROL + "books", self._books),

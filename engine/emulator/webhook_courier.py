@@ -20,18 +20,18 @@ from engine.emulator.state import State
 from engine.emulator.subscriptions import Outcome, Subscription, Try
 from engine.ports import Transport
 from engine.settings import Secret
-from engine.trust.webhook import as_standard, standard_key
+from engine.trust.webhook import as_standard, callback_key, standard_key
 
 
 def headers_of(state: State, subscription: Subscription, one: Try, span: Trace) -> dict[str, str]:
     """The headers of one attempt: the platform's signature over the raw body, and those of Standard Webhooks (Q34)."""
-    key = standard_key(as_standard(Secret(subscription.secret)))
+    secret = Secret(subscription.secret)
     return {
         "Content-Type": "application/json",
-        "X-Argus-Signature": callbacks.signature(subscription.secret.encode(), one.body),
+        "X-Argus-Signature": callbacks.signature(callback_key(secret), one.body),
         "X-Argus-Trace-ID": one.trace_id,
         "traceparent": span.traceparent,
-        **callbacks.standard_headers(state, one.delivery_id, one.body, key),
+        **callbacks.standard_headers(state, one.delivery_id, one.body, standard_key(as_standard(secret))),
         **({"X-Argus-Sandbox": "true"} if _is_of_sandbox(one) else {}),
     }
 
@@ -146,7 +146,7 @@ class WebhookCourier:
             status = SUCCEEDED
         else:
             tried = one.step + 1
-            if not one.is_single and answer.status != 410:
+            if not one.is_single and answer.status != state.profile.callback_gone_status:
                 wait_s = callbacks.wait_after(state, one.delivery_id, tried, answer.wait_s)
             now = subscriptions.find(state, one.webhook_id)
             if now is None or now.status != ACTIVE:
@@ -159,7 +159,7 @@ class WebhookCourier:
         )  # fmt: skip
         subscriptions.settle(state, one, outcome)
         subscriptions.count_answer(state, one.webhook_id, is_taken=answer.is_taken)
-        if answer.status == 410:
+        if answer.status == state.profile.callback_gone_status:
             subscriptions.disable(state, one.webhook_id)
 
     def _wake(self, webhook_id: str) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.codec.fields import parse_fields
 from engine.codec.payload import dumps
-from engine.contract.kinds import KINDS, Kind
+from engine.contract.kinds import Kind
 from engine.contract.profile import PROFILE, Profile
 from engine.errors import RecordError
 from engine.loopback import is_loopback
@@ -56,7 +56,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
     """Everything about a pipeline that its types cannot say."""
-    kind = KINDS.get(parts.job.kind) if parts.job else None
+    kind = profile.kinds.get(parts.job.kind) if parts.job else None
     faults: list[Fault] = []
     if parts.memory is not None and parts.memory < MEMORY_MIN:
         faults.append(_too_little(parts.memory))
@@ -139,14 +139,14 @@ def _job(job: JobSpec, kind: Kind | None, profile: Profile) -> Iterator[Fault]:
             at=("job", "kind"),
             code="config.choice",
             message=f"unknown job kind `{job.kind}`",
-            hint=did_you_mean(job.kind, KINDS),
-            options=tuple(KINDS),
+            hint=did_you_mean(job.kind, profile.kinds),
+            options=tuple(profile.kinds),
         )
     else:
         yield from _payload(job, kind)
-        if job.batch.rows > kind.rows_max:
+        if job.batch.rows > profile.profile_ids_max:
             message = f"{job.batch.rows} rows are more than a job of {kind.name} may carry"
-            yield _fault(("job", "batch", "rows"), "range", message, f"use 1 to {kind.rows_max}")
+            yield _fault(("job", "batch", "rows"), "range", message, f"use 1 to {profile.profile_ids_max}")
     room = profile.body_max - ENVELOPE_BYTES - len(dumps(_plain(job.payload)))
     if job.batch.bytes > room:
         message = "a batch of this size and the rest of its request exceed what the platform accepts"

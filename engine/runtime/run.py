@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import RemoteJob, error_of
+from engine.contract.profile import PROFILE
 from engine.errors import (
     BrokenAnswer,
     CapExceeded,
@@ -345,7 +346,7 @@ def _again_s(exc: EngineError, tries: int) -> float | None:
     match exc:
         case BrokenAnswer() if tries < _FETCH_TRIES:
             return 0.05 * 2.0**tries
-        case Conflict() if tries < _READY_TRIES and exc.facts.get("platform_code") == "job_not_ready":
+        case Conflict() if tries < _READY_TRIES and exc.facts.get("platform_code") == PROFILE.result_not_ready_code:
             # The job ended, a GET said so; the result only takes a moment more (contract 9.4).
             return min(max(0.05 * 2.0**tries, exc.retry_after_s or 0.0), _READY_WAIT_MAX_S)
         case _:

@@ -133,9 +133,13 @@ class MlDsaVerifier:
         Raises:
             UnknownKey: no key in it is one of ML-DSA-65.
         """
-        found = [_public_key(key) for key in document.keys[:_KEYS_MAX] if key.kty == "AKP" and key.alg == _JWK_ALG]
+        found = [
+            _public_key(key)
+            for key in document.keys[:_KEYS_MAX]
+            if key.kty == PROFILE.provenance_key_type and key.alg == _JWK_ALG
+        ]
         if not found:
-            raise UnknownKey(f"the document holds no key of type AKP for {_JWK_ALG}")
+            raise UnknownKey(f"the document holds no key of type {PROFILE.provenance_key_type} for {_JWK_ALG}")
         return cls(found)
 
     def is_signed(self, message: bytes, signature: str) -> bool:
@@ -168,9 +172,9 @@ class MlDsaSigner(MlDsaVerifier):
     def public_jwk(self) -> VerifyKey:
         """The public half as a JSON Web Key of type AKP, named by its thumbprint (RFC 7638)."""
         pub = _base64url(self._private.public_key().public_bytes_raw())
-        needed = {"alg": _JWK_ALG, "kty": "AKP", "pub": pub}
+        needed = {"alg": _JWK_ALG, "kty": PROFILE.provenance_key_type, "pub": pub}
         kid = _base64url(hashlib.sha256(canonical(needed)).digest())
-        return VerifyKey(kty="AKP", alg=_JWK_ALG, kid=kid, use="sig", pub=pub)
+        return VerifyKey(kty=PROFILE.provenance_key_type, alg=_JWK_ALG, kid=kid, use="sig", pub=pub)
 
 
 def _public_key(key: VerifyKey) -> MLDSA65PublicKey:

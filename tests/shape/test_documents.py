@@ -15,7 +15,7 @@ from engine.cli.main import VERBS
 from engine.cli.output import PIPE_CLOSED
 from engine.cli.reference import options_of
 from engine.components.catalog import SINKS, SOURCES, TRANSFORMS
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.errors import ERRORS, Exit
 from engine.events import EVENTS
 from engine.jobs.lifecycle import LEGAL
@@ -88,7 +88,7 @@ def test_readme_lists_what_a_pipeline_may_name(readme: str) -> None:
     """Sources, transforms, job kinds and sinks in the README are those that are built in."""
     named = {row[0]: set(_words(row[1])) for row in _rows(readme, "### What it can be made of")}
 
-    built_in = {"source": SOURCES, "transform": TRANSFORMS, "job kind": KINDS, "sink": SINKS}
+    built_in = {"source": SOURCES, "transform": TRANSFORMS, "job kind": PROFILE.kinds, "sink": SINKS}
     assert named == {name: set(table) for name, table in built_in.items()}
 
 
