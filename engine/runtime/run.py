@@ -26,7 +26,6 @@ from engine.errors import (
     Missing,
     RecordError,
     Rejected,
-    RunFailed,
     Unbalanced,
 )
 from engine.events import ResultFetched, Waited
@@ -38,7 +37,7 @@ from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Settled, Watcher
 from engine.record import DeadLetter, Mark
-from engine.runtime.causes import causes_of
+from engine.runtime.causes import failing_as
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
 from engine.runtime.landing import Landing
@@ -114,12 +113,8 @@ class Run:
             RunFailed: a stage failed; the ledger holds everything the next run needs.
         """
         try:
-            await self._run(jobs, marks, limit)
-        except BaseExceptionGroup as failures:
-            causes = list(causes_of(failures))
-            if not causes:
-                raise
-            raise RunFailed(causes[0].message, pipeline=self._pipeline, causes=causes) from failures
+            with failing_as(self._pipeline):
+                await self._run(jobs, marks, limit)
         finally:
             self._stages.landing.discard()
 

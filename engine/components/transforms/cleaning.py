@@ -14,12 +14,16 @@ import msgspec
 
 from engine.codec.fields import FieldType, parse_fields
 from engine.codec.payload import encode
-from engine.errors import PartialFailure
+from engine.components.transforms.each import Value, each
 from engine.settings import Secret
 
 _TAIL = 4
 _DEPTH_MAX = 32
 _WORDS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+
+
+class _Misfit(Exception):
+    """Why a row cannot be made to fit."""
 
 
 class Cast:
@@ -29,25 +33,22 @@ class Cast:
         self._fields = parse_fields(fields)
         self._is_lenient = bad == "null"
 
-    def apply(self, values: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    def apply(self, values: list[Value]) -> list[Value | None]:
         """Raises PartialFailure for rows with a value that is not of its type, unless such become null."""
-        results: list[dict[str, Any] | None] = []
-        failures: dict[int, str] = {}
-        for index, row in enumerate(values):
-            made = dict(row)
-            for name, kind in self._fields.items():
-                if name not in row:
-                    continue
-                try:
-                    made[name] = _cast(row[name], kind)
-                except (ValueError, TypeError, msgspec.ValidationError) as exc:
-                    made[name] = None
-                    if not self._is_lenient:
-                        failures[index] = f"cast `{name}` to {kind}: {str(exc)[:200]}"
-            results.append(made)
-        if failures:
-            raise PartialFailure(f"cast failed for {len(failures)} records", failures=failures)
-        return results
+        return each(values, self._cast, name="cast ", failing=_Misfit)
+
+    def _cast(self, row: Value) -> Value:
+        made = dict(row)
+        for name, kind in self._fields.items():
+            if name not in row:
+                continue
+            try:
+                made[name] = _cast(row[name], kind)
+            except (ValueError, TypeError, msgspec.ValidationError) as exc:
+                if not self._is_lenient:
+                    raise _Misfit(f"`{name}` to {kind}: {str(exc)[:200]}") from exc
+                made[name] = None
+        return made
 
 
 def _cast(value: Any, kind: FieldType) -> Any:
@@ -80,9 +81,9 @@ class Mask:
         self._how = how
         self._key = secret.reveal().encode() if secret is not None else b""
 
-    def apply(self, values: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    def apply(self, values: list[Value]) -> list[Value | None]:
         """Never fails, never filters; null stays null."""
-        masked: list[dict[str, Any] | None] = []
+        masked: list[Value | None] = []
         for row in values:
             made = dict(row)
             for name in self._fields:
@@ -109,30 +110,24 @@ class Flatten:
         self._fields = frozenset(fields)
         self._separator = separator
 
-    def apply(self, values: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    def apply(self, values: list[Value]) -> list[Value | None]:
         """Raises PartialFailure for rows in which two members would get one name, or that are nested too deeply."""
-        results: list[dict[str, Any] | None] = []
-        failures: dict[int, str] = {}
-        for index, row in enumerate(values):
-            made: dict[str, Any] = {}
-            try:
-                for name, value in row.items():
-                    is_meant = not self._fields or name in self._fields
-                    self._put(made, name, value, depth=0 if is_meant else _DEPTH_MAX + 1)
-            except ValueError as exc:
-                failures[index] = f"flatten: {exc}"
-            results.append(made)
-        if failures:
-            raise PartialFailure(f"flatten failed for {len(failures)} records", failures=failures)
-        return results
+        return each(values, self._flattened, name="flatten: ", failing=_Misfit)
 
-    def _put(self, made: dict[str, Any], name: str, value: Any, *, depth: int) -> None:
+    def _flattened(self, row: Value) -> Value:
+        made: Value = {}
+        for name, value in row.items():
+            is_meant = not self._fields or name in self._fields
+            self._put(made, name, value, depth=0 if is_meant else _DEPTH_MAX + 1)
+        return made
+
+    def _put(self, made: Value, name: str, value: Any, *, depth: int) -> None:
         if isinstance(value, dict) and value and depth <= _DEPTH_MAX:
             if depth == _DEPTH_MAX:
-                raise ValueError(f"`{name}` is nested deeper than {_DEPTH_MAX}")
+                raise _Misfit(f"`{name}` is nested deeper than {_DEPTH_MAX}")
             for inner, member in value.items():
                 self._put(made, f"{name}{self._separator}{inner}", member, depth=depth + 1)
             return
         if name in made:
-            raise ValueError(f"two members would be called `{name}`")
+            raise _Misfit(f"two members would be called `{name}`")
         made[name] = value

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from engine.errors import PartialFailure
+from engine.components.transforms.each import Value, each
 from engine.expression.compiled import Expression
 from engine.expression.values import Failed, truth
+
+
+class _NoValue(Exception):
+    """Which member has no value for a row, and why."""
 
 
 class Map:
@@ -16,21 +19,18 @@ class Map:
     def __init__(self, expressions: Mapping[str, str]) -> None:
         self._expressions = {name: Expression(text) for name, text in expressions.items()}
 
-    def apply(self, values: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    def apply(self, values: list[Value]) -> list[Value | None]:
         """Raises PartialFailure for rows for which an expression has no value."""
-        results: list[dict[str, Any] | None] = []
-        failures: dict[int, str] = {}
-        for index, row in enumerate(values):
-            made = dict(row)
-            for name, expression in self._expressions.items():
-                try:
-                    made[name] = expression(row)
-                except Failed as exc:
-                    failures[index] = f"map `{name}`: {exc}"
-            results.append(made)
-        if failures:
-            raise PartialFailure(f"map failed for {len(failures)} records", failures=failures)
-        return results
+        return each(values, self._mapped, name="map ", failing=_NoValue)
+
+    def _mapped(self, row: Value) -> Value:
+        made = dict(row)
+        for name, expression in self._expressions.items():
+            try:
+                made[name] = expression(row)
+            except Failed as exc:
+                raise _NoValue(f"`{name}`: {exc}") from exc
+        return made
 
 
 class Where:
@@ -39,16 +39,9 @@ class Where:
     def __init__(self, expression: str) -> None:
         self._holds = Expression(expression)
 
-    def apply(self, values: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    def apply(self, values: list[Value]) -> list[Value | None]:
         """None for each row that does not pass; PartialFailure for those about which nothing can be said."""
-        results: list[dict[str, Any] | None] = []
-        failures: dict[int, str] = {}
-        for index, row in enumerate(values):
-            try:
-                results.append(row if truth(self._holds(row)) else None)
-            except Failed as exc:
-                failures[index] = f"filter: {exc}"
-                results.append(None)
-        if failures:
-            raise PartialFailure(f"filter failed for {len(failures)} records", failures=failures)
-        return results
+        return each(values, self._kept, name="filter: ", failing=Failed)
+
+    def _kept(self, row: Value) -> Value | None:
+        return row if truth(self._holds(row)) else None
