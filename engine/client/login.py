@@ -21,7 +21,8 @@ from engine.contract import oauth
 from engine.contract.oauth import AskToken
 from engine.errors import BrokenAnswer, PlatformError, Refused, TimedOut, Unavailable, WrongIssuer
 from engine.settings import Secret
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 from engine.trust.minting import challenge_of
 
 CALLBACK = "/callback"

@@ -19,7 +19,7 @@ from engine.contract.profile import PROFILE, Profile
 from engine.contract.route import Route
 from engine.emulator.refusal import OAuthRefusal, Refusal, invalid, unfit
 from engine.errors import RecordError
-from engine.transport.listener import Incoming
+from engine.transport.incoming import Incoming
 
 _FORM = "application/x-www-form-urlencoded"
 _AT = re.compile(r"^(?P<said>.*) - at `\$(?P<path>[^`]*)`$", re.DOTALL)

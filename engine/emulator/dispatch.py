@@ -26,7 +26,7 @@ from engine.emulator.gate import Gate
 from engine.emulator.margins import Margins
 from engine.emulator.refusal import Dropped, OAuthRefusal, Refusal
 from engine.emulator.state import State
-from engine.transport.listener import Incoming, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
 
 RawHandler = Callable[[Incoming], Awaitable[Outgoing]]
 RawRoute = tuple[str, str, RawHandler]

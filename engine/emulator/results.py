@@ -24,7 +24,7 @@ from engine.emulator.faults import Fault
 from engine.emulator.scenarios import sandbox_now_ns
 from engine.emulator.state import State
 from engine.emulator.work import Stored
-from engine.transport.listener import Incoming, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS result_files (

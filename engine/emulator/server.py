@@ -49,7 +49,8 @@ from engine.emulator.tokens import Tokens
 from engine.errors import ConfigError, RecordError
 from engine.loopback import is_loopback
 from engine.ports import Clock
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 
 _CONTROL = "/__emulator/"
 

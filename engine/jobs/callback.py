@@ -25,7 +25,8 @@ from engine.pipeline.callback import host_and_port
 from engine.ports import Clock, Observer
 from engine.settings import Secret
 from engine.store.notices import Notice, Notices
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 from engine.trust.strict import json_object
 from engine.trust.webhook import FAMILIES, as_standard, standard_key, verify_callback, verify_standard
 

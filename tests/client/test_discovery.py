@@ -10,7 +10,7 @@ from engine.emulator.server import Emulator
 from engine.errors import ConfigError, Missing, PlatformError
 from engine.events import Warned
 from engine.transport.ageing import AgeingTransport
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.trust.keyring import Keyring
 
 pytestmark = pytest.mark.anyio

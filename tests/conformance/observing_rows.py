@@ -39,7 +39,8 @@ from engine.emulator.state import Options
 from engine.errors import EngineError, Refused, TrustError
 from engine.jobs.callback import Receiver
 from engine.settings import Secret
-from engine.transport.listener import Listener, Outgoing
+from engine.transport.incoming import Outgoing
+from engine.transport.listener import Listener
 from engine.transport.pooled import PooledTransport
 from engine.trust.keyring import Keyring
 from engine.trust.webhook import verify_callback

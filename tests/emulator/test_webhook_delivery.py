@@ -21,7 +21,7 @@ from engine.emulator.webhook_courier import WebhookCourier
 from engine.errors import BadSignature
 from engine.settings import Secret
 from engine.transport.guard import Guard
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.transport.pooled import PooledTransport
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from engine.emulator.server import Emulator
-from engine.transport.listener import Handle, Incoming, Outgoing
+from engine.transport.incoming import Handle, Incoming, Outgoing
 
 Change = Callable[[Incoming, Outgoing], Outgoing | None]
 
