@@ -53,8 +53,12 @@ class Board:
         self._ended += 1
         report = ending.report
         if report is None:
-            self.say(f"{self._pipeline}  {ending.tag}  failed: {ending.message}")
+            self.say(f"{self._pipeline}  {ending.tag}  failed")
             return
+        self._counts[ending.tag] = Counts(
+            read=report.read, accepted=report.accepted, rejected=report.rejected, dead=report.dead,
+            filtered=report.filtered,
+        )  # fmt: skip
         self.say(
             f"{self._pipeline}  {ending.tag}  {report.outcome.replace('_', ' ')}: {grouped(report.read)} rows read, "
             f"{grouped(report.accepted)} accepted, run {report.run_id}"
@@ -74,7 +78,9 @@ class Board:
         shares = self._counts.values()
         sums = {name: sum(getattr(counts, name) for counts in shares) for name in (*Counts.__struct_fields__, "open")}
         rows = "   ".join(f"{name} {grouped(count)}" for name, count in sums.items())
-        return f"{self._pipeline}  {clock_text(elapsed_s)}  {len(shares) - self._ended} processes   {rows}"
+        return (
+            f"{self._pipeline}  {clock_text(elapsed_s)}  {len(shares) - self._ended} of {len(shares)} at work   {rows}"
+        )
 
     def _erase(self) -> str:
         return "\r\x1b[K" if self._is_tty else ""

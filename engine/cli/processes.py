@@ -92,9 +92,13 @@ def _run(run: Together) -> tuple[Report, list[Ending]]:
     try:
         endings = on_loop(lambda: _supervised(run, directory))
         report = join(spec, endings, seconds=time.monotonic() - started)
-        joint = _write_joint(run, directory)
-        if joint is not None:
-            report.manifest, report.parts = joint
+        try:
+            joint = _write_joint(run, directory)
+        except EngineError as exc:
+            report.outcome, report.exit_code = "failed", exc.exit_code
+            report.lines.append(f"{exc.message} [{exc.code}]")
+        else:
+            report.manifest, report.parts = joint or (None, report.parts)
         return report, endings
     finally:
         lock.release()

@@ -125,14 +125,17 @@ def main() -> NoReturn:
     # Code of the user's may print and read; neither may touch the pipes.
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.exit(_work(decode(_line(lifeline), Assignment), voice, lifeline))
+    line = _line(lifeline)
+    if not line:
+        sys.exit(Exit.INTERRUPTED)  # Whoever started us was killed before saying what to do.
+    sys.exit(_work(decode(line, Assignment), voice, lifeline))
 
 
 def _line(fd: int) -> bytes:
     line = b""
     while not line.endswith(b"\n") and (piece := os.read(fd, _READ_BYTES)):
         line += piece
-    return line
+    return line if line.endswith(b"\n") else b""
 
 
 def _work(told: Assignment, voice: _Voice, lifeline: int) -> int:

@@ -75,7 +75,7 @@ def refuse_divided(directory: Path) -> None:
     Raises:
         ConfigError: it has.
     """
-    begun = shares_begun(directory)
+    begun = [share for share in shares_begun(directory) if _epoch_of(directory, share) is not None]
     if begun:
         raise ConfigError(
             f"{directory.name} runs in {begun[0].of} processes, and its state is divided among them",
@@ -95,16 +95,16 @@ def divide(directory: Path, *, processes: int, fresh: bool) -> Division:
             hint="leave --processes out, or give the pipeline another name and sink path: all rows are sent anew",
         )
     known = find_division(directory)
-    begun = shares_begun(directory)
-    if begun and known is not None and (known.processes, known.block_bytes) != (processes, BLOCK_BYTES):
+    found = {share.tag: _epoch_of(directory, share) for share in shares_begun(directory)}
+    epochs = {tag: epoch for tag, epoch in found.items() if epoch is not None}
+    if epochs and known is not None and (known.processes, known.block_bytes) != (processes, BLOCK_BYTES):
         raise ConfigError(
             f"{directory.name} runs in {known.processes} processes, and its state is divided among them",
             hint=f"use --processes {known.processes}, or another name and sink path: all rows are sent anew",
         )
-    epochs = {share.tag: epoch_in(directory.with_name(share.named(directory.name))) for share in begun}
     waiting = {} if known is None else known.anew
     # A share that has begun its epoch since is not to begin another one, however often it is killed.
-    anew = {tag: epoch for tag, epoch in epochs.items() if epoch is not None and (fresh or waiting.get(tag) == epoch)}
+    anew = {tag: epoch for tag, epoch in epochs.items() if fresh or waiting.get(tag) == epoch}
     division = Division(processes=processes, anew=anew)
     if division != known:
         _write(directory / _FILE, encode(division))
@@ -113,6 +113,10 @@ def divide(directory: Path, *, processes: int, fresh: bool) -> Division:
 
 def _ledger(directory: Path, share: Share) -> Path:
     return directory.with_name(share.named(directory.name)) / "ledger.sqlite"
+
+
+def _epoch_of(directory: Path, share: Share) -> int | None:
+    return epoch_in(_ledger(directory, share).parent)
 
 
 def epoch_in(directory: Path) -> int | None:

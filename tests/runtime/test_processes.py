@@ -237,7 +237,7 @@ def test_killed_and_run_again(who: str, tmp_path: Path, emulator: dict[str, Any]
 
 
 def test_a_stop_reaches_every_share(tmp_path: Path, emulator: dict[str, Any], extra: dict[str, str]) -> None:
-    """SIGTERM to the run stops its shares in order, with one report; the next run goes on."""
+    """SIGTERM to the run stops its shares in order, with one report; a changed file does not keep the next from it."""
     _input(tmp_path)
     arguments = _prepare(tmp_path, "stopped")
     before = _creates(emulator)
@@ -249,7 +249,9 @@ def test_a_stop_reaches_every_share(tmp_path: Path, emulator: dict[str, Any], ex
     report = report_of(out)
     assert (code, report["outcome"]) == (75, "interrupted"), err
     assert report["open"] == sum(shard["open"] for shard in report["shards"]) > 0
-    code, out, err = engine(arguments, cwd=tmp_path, **extra)
+    changed = (tmp_path / "stopped.toml").read_text().replace("rows = 20 }", "rows = 30 }")
+    (tmp_path / "stopped.toml").write_text(changed)
+    code, out, err = engine([*arguments, "--finish-old-then-new"], cwd=tmp_path, **extra)
     assert code == 0, err
     assert _keys(tmp_path / "out") == _expected()
     assert _creates(emulator) - before == _planned(tmp_path, "stopped")
