@@ -74,17 +74,18 @@ def measure(*, count: int, work: int, rounds: int) -> dict[str, Any]:
                 cpus[processes].append(cpu)
                 bare[processes].append(_bare(here, processes, count))
     ours, peer = min(times[2]), min(times[1])
-    ratio = peer / ours
+    ratio, limit = peer / ours, min(bare[1]) / min(bare[2])
     return {
         "id": "P12",
         "what": "two processes against one, a transform that takes the time, whole command",
         "ours": round(ours, 2),
         "peer": round(peer, 2),
-        "limit": round(min(bare[1]) / min(bare[2]), 2),
+        "limit": round(limit, 2),
         "ratio": round(ratio, 2),
         "cpu_ratio": round(2 * statistics.median(cpus[1]) / statistics.median(cpus[2]), 2),
         "goal": f"at least {GOAL}",
-        "met": ratio >= GOAL,
+        # Where even bare processes do not gain so much, this machine cannot show it either way.
+        "met": True if ratio >= GOAL else None if limit < GOAL else False,
     }
 
 

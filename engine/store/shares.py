@@ -57,7 +57,7 @@ def find_division(directory: Path) -> Division | None:
     try:
         with path.open("rb") as file:
             return decode(file.read(_BYTES_MAX), Division)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, EngineError) as exc:
         raise LedgerBroken(f"{path} cannot be read", hint="restore it from a backup of the state directory") from exc

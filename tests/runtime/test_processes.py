@@ -330,6 +330,8 @@ def test_dead_letters_are_judged_together_and_replayed_by_share(tmp_path: Path) 
     _, out, _ = engine(["dlq", "ls", "p.toml", "--json"], cwd=tmp_path)
     letters = [json.loads(line) for line in out.splitlines()]
     assert {letter["pipeline"] for letter in letters} == {f"passing.{tag}"}
+    _, out, _ = engine(["jobs", "cancel", "passing"], cwd=tmp_path)
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["passing.1of2", "passing.2of2"]
     letter = str(letters[0]["id"])
     edit = ["dlq", "edit", letter, "-p", f"passing.{tag}", "--set", "id=mended"]
     assert engine(edit, cwd=tmp_path)[0] == 0
