@@ -61,6 +61,7 @@ class LineSplitter:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._over_long = False
+        self._rest = b""
 
     @property
     def held_bytes(self) -> int:
@@ -77,9 +78,46 @@ class LineSplitter:
         self._keep(window[cut + 1 :])
         return lines
 
+    def join(self, window: bytes) -> bytes | None:
+        """What `feed` would split, as one text with all its line ends: to be given to `split` or to `skip` next.
+
+        None when no line ends in this window. Not to be called while an over-long line is passed (`is_cutting`).
+        """
+        cut = window.rfind(b"\n") + 1
+        if not cut:
+            self._keep(window)
+            return None
+        body = window[:cut]
+        if self._pending:
+            body = b"".join((*self._pending, body))
+            self._pending, self._pending_bytes = [], 0
+        self._rest = window[cut:]
+        return body
+
+    def split(self, body: bytes) -> Lines:
+        """The lines of a text that `join` gave."""
+        lines = self._lines(body[:-1], line_end=1)
+        self._keep_rest()
+        return lines
+
+    def skip(self, body: bytes, lines: int) -> None:
+        """Pass a text that `join` gave, of so many lines."""
+        self._offset += len(body)
+        self._line += lines
+        self._keep_rest()
+
+    @property
+    def is_cutting(self) -> bool:
+        """Whether an over-long line is being passed."""
+        return self._over_long
+
     def finish(self) -> Lines | None:
         """The last line, when the stream ended without a line end."""
         return self._lines(b"", line_end=0) if self._pending_bytes else None
+
+    def _keep_rest(self) -> None:
+        rest, self._rest = self._rest, b""
+        self._keep(rest)
 
     def _keep(self, rest: bytes) -> None:
         if not rest:
