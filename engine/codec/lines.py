@@ -7,8 +7,8 @@ head and reported, never held. Knows nothing of what a line means.
 
 from __future__ import annotations
 
-from itertools import accumulate, count
-from operator import add
+from io import BytesIO
+from itertools import accumulate
 
 import msgspec
 
@@ -74,7 +74,7 @@ class LineSplitter:
         if cut < 0:
             self._keep(window)
             return None
-        lines = self._lines(window[:cut], line_end=1)
+        lines = self._lines(window[: cut + 1], line_end=1)
         self._keep(window[cut + 1 :])
         return lines
 
@@ -96,7 +96,7 @@ class LineSplitter:
 
     def split(self, body: bytes) -> Lines:
         """The lines of a text that `join` gave."""
-        lines = self._lines(body[:-1], line_end=1)
+        lines = self._lines(body, line_end=1)
         self._keep_rest()
         return lines
 
@@ -131,21 +131,23 @@ class LineSplitter:
                 self._pending = [b"".join(self._pending)[:HEAD_BYTES]]
 
     def _lines(self, body: bytes, *, line_end: int) -> Lines:
+        """The lines of a text that ends with a LF, or without one (`line_end` 0), after what is pending."""
         held, was_cut = self._pending_bytes, self._over_long
-        texts = body.split(b"\n")
+        # Finds line ends several times as fast as `split` does.
+        whole = BytesIO(body).readlines() or [b""]
+        texts = [line[:-1] for line in whole] if line_end else whole
+        sizes = list(map(len, whole))
+        sizes[0] += held
         if held and not was_cut:
             # Only the line that began earlier is joined: it may be large, and is copied just once.
             texts[0] = b"".join((*self._pending, texts[0]))
             self._pending = []
-            held = 0
         has_cr = not self._keep_cr and (b"\r" in body or texts[0].endswith(b"\r"))
-        sizes = list(map(len, texts))
-        sizes[0] += held
-        ends = list(map(add, accumulate(sizes), count(self._offset + 1)))
-        ends[-1] += line_end - 1
+        ends = list(accumulate(sizes, initial=self._offset))
+        del ends[0]
         cut: tuple[int, ...] = ()
-        if was_cut or max(sizes) > self._max_line:
-            cut = self._cut(texts, sizes)
+        if was_cut or max(sizes) - line_end > self._max_line:
+            cut = self._cut(texts, [size - line_end for size in sizes])
         if was_cut:
             texts[0] = self._pending[0]
         if self._offset == 0:
