@@ -144,6 +144,7 @@ class ArraySplitter(Generic[T]):
         self._separator = b""
         self._separator_comma = 0
         self._commas_passed = False
+        self._has_looked_ahead = False
 
     @property
     def held_bytes(self) -> int:
@@ -230,9 +231,15 @@ class ArraySplitter(Generic[T]):
     def _split(self, windows: list[T | bytes]) -> None:
         while self._at is _At.ARRAY:
             is_full = len(self._data) >= WINDOW_BYTES
-            if is_full and self._scan.pos == 0 and (window := self._guess()) is not None:
+            if not (is_full or self._may_end()):
+                return
+            # Before a possible end too, so that only the last element is scanned; and again after it was none. But
+            # not while an element is scanned that no guess got over: each guess costs a window's decoding.
+            can_guess = self._scan.pos == 0 or (is_full and self._has_looked_ahead)
+            self._has_looked_ahead = not is_full
+            if can_guess and (window := self._guess()) is not None:
                 windows.append(window)
-            elif not (is_full or self._may_end()) or not self._scan_on(windows):
+            elif not self._scan_on(windows):
                 return
 
     def _may_end(self) -> bool:
@@ -352,15 +359,19 @@ def _is_array(window: bytes) -> bool:
 def nests_deeper(window: bytes, limit: int) -> bool:
     """Whether a valid JSON text is nested deeper than `limit`, decided fast.
 
-    Takes away innermost pairs of brackets, round by round; where that does not end, a slow count decides.
-    Brackets in strings can be arranged to hide depth from it. What it lets through then is still within
-    the decoder's own limit, which `_is_array` has met before.
+    Takes away innermost pairs of brackets, one kind a round, until what is left cannot nest too deep any more; where
+    that does not end, a slow count decides. Brackets in strings can be arranged to hide depth from it. What it lets
+    through then is still within the decoder's own limit, which `_is_array` has met before.
     """
     brackets = window.translate(None, _NO_BRACKETS)
-    for _ in range(limit):
-        if not brackets:
+    # A round takes one level at most, and half of the brackets open one.
+    for left in range(limit, 1, -2):
+        if len(brackets) <= 2 * left:
             return False
-        shorter = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        shorter = brackets.replace(b"{}", b"")
+        if len(shorter) <= 2 * (left - 1):
+            return False
+        shorter = shorter.replace(b"[]", b"")
         if len(shorter) == len(brackets):
             break
         brackets = shorter
