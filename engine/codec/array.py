@@ -21,6 +21,7 @@ import msgspec
 
 from engine.codec import payload
 from engine.codec.lines import BOM
+from engine.codec.rows import nests_deeper
 from engine.errors import BrokenAnswer, CapExceeded, RecordError
 
 T = TypeVar("T")
@@ -49,7 +50,6 @@ _ELEMENT_START = re.compile(rb"[ \t\r\n]*+(?:\{[ \t\r\n]*+" + _STRING + rb'|[\[{
 _BLANKS = b" \t\r\n"
 _COMMA, _QUOTE, _CLOSE = b',"]'
 _OPENING = b"{["
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class _Scanner:
@@ -354,28 +354,6 @@ def _is_array(window: bytes) -> bool:
         raise CapExceeded("JSON text is nested deeper than the decoder can follow") from exc
     except ValueError:
         return False
-
-
-def nests_deeper(window: bytes, limit: int) -> bool:
-    """Whether a valid JSON text is nested deeper than `limit`, decided fast.
-
-    Takes away innermost pairs of brackets, one kind a round, until what is left cannot nest too deep any more; where
-    that does not end, a slow count decides. Brackets in strings can be arranged to hide depth from it. What it lets
-    through then is still within the decoder's own limit, which `_is_array` has met before.
-    """
-    brackets = window.translate(None, _NO_BRACKETS)
-    # A round takes one level at most, and half of the brackets open one.
-    for left in range(limit, 1, -2):
-        if len(brackets) <= 2 * left:
-            return False
-        shorter = brackets.replace(b"{}", b"")
-        if len(shorter) <= 2 * (left - 1):
-            return False
-        shorter = shorter.replace(b"[]", b"")
-        if len(shorter) == len(brackets):
-            break
-        brackets = shorter
-    return payload.depth_of(window, stop_at=limit) > limit
 
 
 def _names(document: bytes) -> list[str]:

@@ -19,6 +19,7 @@ from engine.client.client import Client
 from engine.codec.array import ArraySplitter
 from engine.codec.inflate import Inflater, inflater
 from engine.codec.payload import decode, encode
+from engine.codec.rows import decode_small, stands_once
 from engine.contract.exchange import Trace
 from engine.contract.kinds import ExportFile, Kind
 from engine.errors import BrokenAnswer, RecordError, Unbalanced
@@ -168,9 +169,10 @@ class Fetcher:
         """A small document at once. Where anything is odd about it, the splitter says what, and None is answered."""
         summary, rows = None, b""
         with contextlib.suppress(RecordError):
-            whole = decode(text, self._small, max_bytes=_SMALL_BYTES)
+            whole = decode_small(text, self._small)
             summary, rows = whole.summary, bytes(whole.rows)
-        if rows[:1] == b"[" and rows[1:-1].strip() and text.count(self._member) == 1:
+        # An element begins soon, and the array is the only one of that name.
+        if rows[:1] == b"[" and rows[1:64].strip(b" \t\r\n]") and stands_once(text, self._member, rows):
             await under_way.keep(rows)
             return _Tail(summary)
         for window in splitter.feed(text):

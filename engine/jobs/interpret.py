@@ -6,7 +6,7 @@ Plain work on windows of bytes; it fetches nothing and lands nothing. Decoders a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -67,6 +67,7 @@ class Interpreter:
         self._reading = reading
         self._rows_max = rows_max
         self._heads = reading.heads
+        self._known = reading.accepted | reading.rejected
         self._one = one_pass(reading.match, reading.status, reading.row)
         row: Any = reading.row or msgspec.Raw
         self._rows = decoder(list[row])
@@ -125,22 +126,22 @@ class Interpreter:
         self._count([key_text(head.key) for head in heads], Counter(head.status for head in heads))
         return self._sorted(heads, rows)
 
-    def _admitted(self, one: OnePass, found: list[Any]) -> Counter[str] | None:
+    def _admitted(self, one: OnePass, found: list[Any]) -> Mapping[str, int] | None:
         """The statuses of rows of which none is too many or in no bucket."""
         if len(self.keys) + len(found) > self._rows_max:
             return None
         seen = one.statuses(found)
-        known = self._reading.status is None or seen.keys() <= self._reading.accepted | self._reading.rejected
-        return seen if known else None
+        return seen if self._reading.status is None or seen.keys() <= self._known else None
 
-    def _are_accepted(self, seen: Counter[str]) -> bool:
+    def _are_accepted(self, seen: Mapping[str, int]) -> bool:
         return self._reading.status is None or seen.keys() <= self._reading.accepted
 
-    def _count(self, keys: list[str], seen: Counter[str]) -> None:
+    def _count(self, keys: list[str], seen: Mapping[str, int]) -> None:
         self.keys.extend(keys)
-        self.statuses.update(seen)
+        for status, rows in seen.items():
+            self.statuses[status] += rows
 
-    def _take(self, one: OnePass, seen: Counter[str], rows: list[Any], heads: list[Any] | None) -> Taken:
+    def _take(self, one: OnePass, seen: Mapping[str, int], rows: list[Any], heads: list[Any] | None) -> Taken:
         """Count rows and encode them; `heads` tell those apart that are not all accepted."""
         keys = one.keys(rows if one.lands else heads or [])
         self._count(keys, seen)

@@ -42,13 +42,13 @@ class OnePass:
         keys = list(map(self._key_of, rows))
         return keys if set(map(type, keys)) <= _ONLY_TEXT else list(map(key_text, keys))
 
-    def statuses(self, rows: Sequence[Any]) -> Counter[str]:
+    def statuses(self, rows: Sequence[Any]) -> dict[str, int]:
         """How many of them have which status."""
         if self._status_of is None:
-            return Counter({PRESENT: len(rows)})
+            return {PRESENT: len(rows)}
         seen = set(map(self._status_of, rows))
         # Mostly there is one, and then nothing is left to count.
-        return Counter({seen.pop(): len(rows)}) if len(seen) == 1 else Counter(map(self._status_of, rows))
+        return {seen.pop(): len(rows)} if len(seen) == 1 else Counter(map(self._status_of, rows))
 
     def hide(self, rows: Sequence[Any]) -> None:
         """Take out what was read for matching only: absent, it is not written by a sink that writes whole rows."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
 import json
 
 import pytest
@@ -10,10 +12,12 @@ from hypothesis import strategies as st
 
 from engine.codec.fields import parse_field_type
 from engine.codec.lines import LineSplitter
+from engine.components.sinks import csv as sinks_csv
+from engine.components.sinks.csv import CsvSink
 from engine.components.sources.cells import cell_reader, column_reader, json_rows
 from engine.components.sources.csv import CsvSource
 from engine.components.sources.ndjson import NdjsonSource
-from engine.pipeline.spec import SourceSpec
+from engine.pipeline.spec import SinkSpec, SourceSpec
 
 members = st.fixed_dictionaries(
     {"id": st.sampled_from(["a", "é", 7, "", None, 1.5])},
@@ -107,3 +111,36 @@ def test_rows_of_columns_are_written_as_the_objects_they_are(names, value):
     (text,) = json_rows({name: [value] for name in names})
     assert json.loads(text) == dict.fromkeys(names, value)
     assert b"\n" not in text
+
+
+texts = st.sampled_from(
+    ["", "a", "=1", "-x", "+", "@", "\tb", "é", 'q"', "a,b", "two\nlines", "cr\r", "two\r\nlines", "\uff1d"]
+)
+
+
+@given(
+    columns=st.lists(
+        st.lists(texts, min_size=3, max_size=3)
+        | st.lists(st.integers() | st.floats(allow_nan=False), min_size=3, max_size=3)
+        | st.lists(
+            st.none() | st.booleans() | texts | st.just({"a": [1]}) | st.just(dt.date(2026, 1, 2)),
+            min_size=3,
+            max_size=3,
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    is_guarded=st.booleans(),
+)
+def test_columns_written_at_once_are_the_cells_written_one_by_one(columns, is_guarded):
+    """The same CSV, whatever the cells: quoted, guarded, or neither."""
+    names = [f"c{number}" for number in range(len(columns))]
+    spec = SinkSpec(type="csv", path="", formula_guard=is_guarded)
+    sink = CsvSink(spec, dict.fromkeys(names, "str"), None)
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    text = CsvSink._guarded if is_guarded else str
+    lines = sinks_csv._Lines()
+    csv.writer(lines, lineterminator="\r\n").writerows(
+        [[sinks_csv._cell(row[name], text) for name in names] for row in rows]
+    )
+    assert sink.encode(rows) == "".join(f"{line}\n" for line in lines).encode()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from io import StringIO
+from operator import itemgetter
 from typing import Any
 
 from engine.codec.fields import parse_fields
@@ -18,6 +20,10 @@ from engine.pipeline.spec import SinkSpec
 
 # What a spreadsheet takes for a formula (CWE-1236, OWASP ASVS 1.2.10), full-width forms included.
 _RISKY = tuple("=+-@\t\r\0＝＋－＠")  # noqa: RUF001 - the look-alikes are the point
+
+_RISKY_STARTS = frozenset(_RISKY)
+_NUMBERS, _TEXT = {int, float}, {str}
+_start = itemgetter(slice(1))
 
 
 class CsvSink:
@@ -35,8 +41,20 @@ class CsvSink:
 
     def encode(self, rows: Sequence[Any]) -> bytes:
         """Rows as lines, each with its line end."""
+        if not rows:
+            return b""
+        columns = zip(*self._cells.of(rows), strict=True)
+        return _written(list(zip(*map(self._column, columns), strict=True)))
+
+    def _column(self, cells: Sequence[Any]) -> Sequence[Any]:
+        """The cells of a column as a CSV writer takes them: looked at together, one by one only where that tells."""
+        kinds = set(map(type, cells))
+        if kinds <= _NUMBERS:
+            return cells
+        if kinds == _TEXT and not (self._spec.formula_guard and _RISKY_STARTS.intersection(map(_start, cells))):
+            return cells
         text = self._guarded if self._spec.formula_guard else str
-        return _written([tuple(_cell(cell, text) for cell in row) for row in self._cells.of(rows)])
+        return [_cell(cell, text) for cell in cells]
 
     def begin(self, *, epoch: int, number: int) -> FilePart:
         """Open a part; the header is its first line."""
@@ -80,6 +98,11 @@ class _Lines(list[str]):
 
 
 def _written(rows: Sequence[Sequence[Any]]) -> bytes:
+    written = StringIO(newline="")
+    csv.writer(written, lineterminator="\r\n").writerows(rows)
+    text = written.getvalue()
+    if text.count("\r") == len(rows):
+        return text.replace("\r\n", "\n").encode()
     lines = _Lines()
     # A writer told to end lines with LF would leave a CR inside a cell unquoted, and readers would end
     # the line there; so it is told CRLF, and the line ends are put in afterwards.
