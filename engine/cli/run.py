@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from engine.cli.collecting import collect_rarely
 from engine.cli.failures import exit_code_of, render
 from engine.cli.finishing import old_spec
 from engine.cli.invocation import Invocation, pass_invocation
@@ -149,6 +150,7 @@ async def _supervised(
 ) -> Report:
     from engine.assembly import RunOrder, run_pipeline
 
+    collect_rarely()
     stop = StopFlag()
     restore = listen(stop, view, is_aborting=options.is_aborting)
     if view:
