@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from engine.codec.fields import parse_fields
-from engine.components.sinks.cells import Cells, json_text
+from engine.components.sinks.cells import Cells, is_null, json_text
 from engine.components.sinks.parts import FilePart, PartsDirectory
 from engine.pipeline.spec import SinkSpec
 
@@ -35,7 +35,9 @@ class CsvSink:
     def __init__(self, spec: SinkSpec, fields: Mapping[str, str], directory: PartsDirectory) -> None:
         self._spec = spec
         self._directory = directory
-        self._columns = tuple(parse_fields(fields))
+        kinds = parse_fields(fields)
+        self._columns = tuple(kinds)
+        self._may_be_null = [kind.word == "json" and kind.nullable for kind in kinds.values()]
         self._cells = Cells(self._columns)
         self._header = _written([self._columns])
 
@@ -44,9 +46,9 @@ class CsvSink:
         if not rows:
             return b""
         columns = zip(*self._cells.of(rows), strict=True)
-        return _written(list(zip(*map(self._column, columns), strict=True)))
+        return _written(list(zip(*map(self._column, columns, self._may_be_null), strict=True)))
 
-    def _column(self, cells: Sequence[Any]) -> Sequence[Any]:
+    def _column(self, cells: Sequence[Any], may_be_null: object) -> Sequence[Any]:
         """The cells of a column as a CSV writer takes them: looked at together, one by one only where that tells."""
         kinds = set(map(type, cells))
         if kinds <= _NUMBERS:
@@ -54,6 +56,8 @@ class CsvSink:
         if kinds == _TEXT and not (self._spec.formula_guard and _RISKY_STARTS.intersection(map(_start, cells))):
             return cells
         text = self._guarded if self._spec.formula_guard else str
+        if may_be_null:
+            cells = [None if is_null(cell) else cell for cell in cells]
         return [_cell(cell, text) for cell in cells]
 
     def begin(self, *, epoch: int, number: int) -> FilePart:
