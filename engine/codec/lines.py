@@ -46,6 +46,11 @@ class Lines(msgspec.Struct, frozen=True, gc=False):
         return (self.ends[index - 1] if index else self.start), self.ends[index]
 
 
+def lines_of(body: bytes) -> list[bytes]:
+    """The lines of a text in which each ends with a LF, without it."""
+    return [line[:-1] for line in BytesIO(body)]
+
+
 class LineSplitter:
     """Takes windows of a stream, gives back the lines they complete.
 

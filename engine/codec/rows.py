@@ -27,6 +27,8 @@ def line_rows(body: bytes, kind: Any) -> list[Any] | None:
     lines = BytesIO(body).readlines()
     if body[-1:] != b"\n" or set(map(_first, lines)) != _OPEN or set(map(_last_but_one, lines)) != _CLOSE:
         return None
+    if not _are_utf8(body, lines):
+        return None
     count = len(lines)
     del lines  # Twice the window would not stay in cache.
     return _rows(body, count, kind)
@@ -36,7 +38,8 @@ def text_rows(texts: list[bytes], kind: Any) -> list[Any] | None:
     """The objects that these texts of lines are, as `kind`; None unless each is exactly one, with nothing around it."""
     if b"" in texts or set(map(_first, texts)) != _OPEN or set(map(_last, texts)) != _CLOSE:
         return None
-    return _rows(b"\n".join(texts), len(texts), kind)
+    body = b"\n".join(texts)
+    return _rows(body, len(texts), kind) if _are_utf8(body, texts) else None
 
 
 def array_rows(text: bytes, kind: Any) -> list[Any] | None:
@@ -97,13 +100,16 @@ def stands_once(text: bytes, name: bytes, value: bytes) -> bool:
 def _rows(body: bytes, lines: int, kind: Any) -> list[Any] | None:
     # The decoder takes an object over two lines, and two on one. No line end inside an object stands between } and {,
     # and all here do, so the first cannot be; without it, the second shows in the number of rows.
-    if not is_utf8(body):
-        return None
     try:
         rows: list[Any] = decoder(kind).decode_lines(body)
     except _FAILURES:
         return None
     return rows if len(rows) == lines and _are_shallow(body, lines) else None
+
+
+def _are_utf8(body: bytes, lines: list[bytes]) -> bool:
+    """Looks closely at the lines alone that are not ASCII: making text of all takes as long as decoding."""
+    return body.isascii() or is_utf8(b"\n".join([line for line in lines if not line.isascii()]))
 
 
 def _are_shallow(body: bytes, lines: int) -> bool:

@@ -19,6 +19,8 @@ from engine.components.sinks.ndjson import NdjsonSink
 from engine.errors import BrokenAnswer, RecordError, Unbalanced
 from engine.jobs.interpret import Interpreter, Reading, Taken
 from engine.jobs.one_pass import one_pass
+from engine.jobs.passing import Passing
+from engine.jobs.records import Ended
 from engine.jobs.result_lines import RowLines
 from engine.pipeline.spec import SinkSpec
 
@@ -177,3 +179,21 @@ def test_a_large_array_is_taken_window_by_window(gap):
 def test_only_members_that_serve_matching_too_are_read_once(fields, is_one):
     """A member declared as what cannot be matched or counted is decoded once for either use."""
     assert (one_pass("id", "status", struct_of("ResultRow", fields)) is not None) is is_one
+
+
+@given(
+    texts=st.lists(rows.map(lambda row: json.dumps(row, ensure_ascii=False).encode()), max_size=6),
+    fields=st.sampled_from(FIELDS),
+)
+def test_rows_that_pass_together_are_the_rows_that_pass_one_by_one(texts, fields):
+    """Without jobs too, a row that does not fit ends alone and the others land as they would have."""
+    row = struct_of("ResultRow", fields) if fields else None
+    passing = Passing(row=row, encode=SINK.encode, takes_raw=False)
+    keys = [str(number) for number in range(len(texts))]
+    ended: list[Ended] = []
+    fits, _ = passing._one_by_one(texts, keys, ended)
+
+    taken = passing.encode(texts, keys)
+
+    assert taken.chunk == (SINK.encode(fits) if fits else b"")
+    assert (taken.accepted, [end.key for end in taken.ended]) == (len(fits), [end.key for end in ended])

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.codec import payload
 from engine.codec.fields import FieldType, plain_struct
+from engine.codec.lines import lines_of
 from engine.errors import RecordError
 
 # Python's own int() and float() also take "1_000", " 1", "inf" and digits of other scripts.
@@ -69,7 +70,7 @@ def json_rows(columns: Mapping[str, Iterable[Any]]) -> list[bytes]:
         rows: list[Any] = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     else:
         rows = list(map(kind, *columns.values()))
-    return payload.encode_lines(rows).split(b"\n")[:-1]
+    return lines_of(payload.encode_lines(rows))
 
 
 def _int(text: str) -> int:
