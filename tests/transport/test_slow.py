@@ -8,7 +8,7 @@ import pytest
 
 from engine.contract.exchange import Request
 from engine.errors import TimedOut
-from engine.transport import pooled
+from engine.transport import pace
 from engine.transport.listener import Outgoing
 from engine.transport.pooled import PooledTransport
 
@@ -43,7 +43,7 @@ async def test_f39_a_body_of_a_byte_now_and_then_is_given_up(dripping, transport
 
 async def test_f39_a_head_of_a_byte_now_and_then_is_given_up(dripping, transport, monkeypatch) -> None:
     """A head has one deadline for the whole of it."""
-    monkeypatch.setattr(pooled, "_CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(pace, "CONNECT_TIMEOUT_S", 0.1)
     dripping.head, dripping.drips = b"HTTP/1.1 200 OK\r\nX-Slow: ", [b"x"] * 1000
     with pytest.raises(TimedOut):
         await read(transport, get(dripping.url))
