@@ -50,6 +50,11 @@ def pool_closed(request: Request) -> ConnectFailed:
     return ConnectFailed(f"{name_of(request)}: no connection: the transport is closed", reason="closed")
 
 
+def closed_unasked(request: Request) -> ConnectFailed:
+    """The peer took the connection and closed it before anything was sent."""
+    return ConnectFailed(f"{name_of(request)}: no connection: closed by the host", reason="connect")
+
+
 def certificate_refused(request: Request) -> CertificateRefused:
     """The host did not prove its name."""
     return CertificateRefused(f"{name_of(request)}: the host's certificate or TLS was not accepted")

@@ -8,9 +8,9 @@ import pytest
 
 from engine.contract.exchange import Request
 from engine.errors import TimedOut
+from engine.ports import Transport
 from engine.transport import pace
 from engine.transport.listener import Outgoing
-from engine.transport.pooled import PooledTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -18,8 +18,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
 
 
 @pytest.fixture
-async def transport():
-    transport = PooledTransport()
+async def transport(open_wire):
+    transport = open_wire()
     yield transport
     await transport.aclose()
 
@@ -28,7 +28,7 @@ def get(url: str) -> Request:
     return Request("GET", url, {}, route="slow", timeout_s=0.3)
 
 
-async def read(transport: PooledTransport, request: Request) -> int:
+async def read(transport: Transport, request: Request) -> int:
     async with transport.stream(request) as body:
         return sum([len(chunk) async for chunk in body.chunks()])
 
