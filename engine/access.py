@@ -21,7 +21,7 @@ from engine.emulator.child import Child
 from engine.errors import ConfigError, ExpiredToken
 from engine.settings import Secret, Settings
 from engine.store.login import Login, find_login, keep_login
-from engine.transport.pooled import PooledTransport
+from engine.transport.choosing import open_transport
 from engine.trust.keyring import Keyring
 
 EMULATOR_CLIENT = "app_local"
@@ -124,7 +124,7 @@ async def log_in_person(settings: Settings, *, show: Callable[[str], None], wait
         ConfigError: there is no place to log in at. EngineError: as `log_in`; or the token proves nothing.
     """
     access, clock = login_access(settings), SystemClock()
-    pool = PooledTransport(concurrency=4)
+    pool = open_transport(settings.platform.transport, concurrency=4)
     try:
         keyring = Keyring(access.auth_url + WELL_KNOWN.path, pool, clock)
         client = Client(pool, access, clock=clock, keyring=keyring)

@@ -1,1 +1,1 @@
-"""The wire: aiohttp going out and coming in, retries, limits, trace headers."""
+"""The wire: connections of our own and aiohttp's, retries, limits, trace headers, the guard, the listener."""

@@ -11,10 +11,8 @@ from collections.abc import Callable
 
 import httptools
 
-# The bounds of aiohttp, so that both transports take the same answers.
-FIELD_MAX = 8190
 FIELDS_MAX = 128
-HEAD_MAX = 64 * 1024
+HEAD_MAX = 32 * 1024
 INTERIM_MAX = 16
 NO_CAP = sys.maxsize
 # What chunked framing may cost beside the body: extensions and trailers are read and thrown away.
@@ -45,29 +43,29 @@ class AnswerReader:
     """
 
     __slots__ = (
-        "_body_max", "_chunks", "_fed", "_interim", "_is_head", "_is_interim", "_parser", "_sink", "_size",
-        "_until_close", "headers", "is_head_read", "is_whole", "keeps", "pieces", "status",
+        "_body_max", "_chunks", "_fed", "_interim", "_is_head", "_is_interim", "_keeps_alive", "_parse", "_sink",
+        "_size", "_status_of", "_until_close", "headers", "is_head_read", "is_whole", "keeps", "pieces", "status",
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self.pieces: list[bytes] = []
+    def __init__(self, body_max: int = NO_CAP) -> None:
+        parser = httptools.HttpResponseParser(self)
+        self._body_max = body_max
+        self._chunks = self._interim = 0
+        self._is_head = self._is_interim = self._until_close = False
+        self._parse = parser.feed_data
+        self._status_of = parser.get_status_code
+        self._keeps_alive = parser.should_keep_alive
         self.expect()
 
-    def expect(
-        self, *, is_head: bool = False, body_max: int = NO_CAP, sink: Callable[[bytes], None] | None = None
-    ) -> None:
-        """The next answer is to a HEAD, or not; its body goes to `sink`, or is kept in `pieces`."""
-        self.status = 0
+    def expect(self, *, is_head: bool = False, sink: Callable[[bytes], None] | None = None) -> None:
+        """The next answer is to a HEAD, or not; its body goes to `sink` without a cap, or is kept in `pieces`."""
+        self.status = self._size = self._fed = 0
         self.headers: dict[str, str] = {}
-        if self.pieces:
-            self.pieces = []
-        self.is_head_read = self.is_whole = self._is_interim = self._until_close = False
+        self.pieces: list[bytes] = []
+        self.is_head_read = self.is_whole = self._until_close = False
         self.keeps = True
         self._is_head = is_head
-        self._body_max = body_max
-        self._sink = sink or self.pieces.append
-        self._size = self._fed = self._chunks = self._interim = 0
+        self._sink = sink
 
     def feed(self, data: bytes) -> None:
         """Take what came.
@@ -77,7 +75,7 @@ class AnswerReader:
         """
         self._fed += len(data)
         try:
-            self._parser.feed_data(data)
+            self._parse(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self.keeps = False
             # An answer that was whole stays one, whatever is wrong with what came after it.
@@ -112,11 +110,15 @@ class AnswerReader:
         """One field of a head, or of the trailers, which nobody reads."""
         if self.is_head_read:
             return
-        if len(value) > FIELD_MAX:
-            raise BadAnswer
         headers = self.headers
-        key = _names.get(name) or _lowered(name)
-        text = value.decode("utf-8", "surrogateescape").strip(" \t")
+        try:
+            key = _names[name]
+        except KeyError:
+            key = _lowered(name)
+        try:
+            text = value.decode().strip(" \t")
+        except UnicodeDecodeError:
+            text = value.decode("utf-8", "surrogateescape").strip(" \t")
         if key not in headers:
             headers[key] = text
         elif len(text) + len(headers[key]) <= HEAD_MAX:
@@ -126,19 +128,20 @@ class AnswerReader:
 
     def on_headers_complete(self) -> None:
         """A head is whole: of the answer, or of an interim one (RFC 9110 section 15.2)."""
-        parser, headers = self._parser, self.headers
-        status = parser.get_status_code()
+        headers = self.headers
+        status = self._status_of()
         if status < 200:
             self._interim += 1
             self._is_interim = True
             if status == 101 or self._interim > INTERIM_MAX:
                 raise BadAnswer
             return
-        if len(headers) > FIELDS_MAX:
+        if len(headers) > FIELDS_MAX or (self._fed > HEAD_MAX and _size_of(headers) > HEAD_MAX):
             raise BadAnswer
         self.status = status
         self.is_head_read = True
-        self.keeps = parser.should_keep_alive()
+        self.keeps = self._keeps_alive()
+        self._chunks = self._interim = 0
         if self._is_head:
             # The parser cannot be told that no body follows, so it is stopped, and the connection with it.
             self.is_whole = True
@@ -147,7 +150,7 @@ class AnswerReader:
         if length is not None:
             if len(length) > _LENGTH_DIGITS:
                 raise BadAnswer
-            if int(length) > self._body_max and status not in (204, 304):
+            if self._sink is None and int(length) > self._body_max and status not in (204, 304):
                 raise Oversized(int(length))
         elif (coding := headers.get("transfer-encoding")) is not None:
             if coding.lower() != "chunked":
@@ -162,9 +165,12 @@ class AnswerReader:
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
         self._size += len(data)
-        if self._size > self._body_max:
+        if self._sink is not None:
+            self._sink(data)
+        elif self._size > self._body_max:
             raise Oversized(None)
-        self._sink(data)
+        else:
+            self.pieces.append(data)
 
     def on_message_complete(self) -> None:
         """The answer is whole; an interim one is forgotten."""
@@ -175,10 +181,12 @@ class AnswerReader:
             self.is_whole = True
 
 
+def _size_of(headers: dict[str, str]) -> int:
+    return sum(len(name) + len(value) for name, value in headers.items())
+
+
 def _lowered(name: bytes) -> str:
     text = name.decode("ascii").lower()
-    if len(name) > FIELD_MAX:
-        raise BadAnswer
     if len(_names) < _NAMES_MAX and len(name) < 64:
         _names[name] = text
     return text

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 from engine.contract.exchange import Request, Response
 from engine.errors import EngineError
 from engine.transport import failures
-from engine.transport.answer import NO_CAP, AnswerReader, BadAnswer, Oversized
+from engine.transport.answer import AnswerReader, BadAnswer, Oversized
 from engine.transport.deadlines import NEVER, Deadlines
 from engine.transport.heads import Origin
 from engine.transport.intake import Intake
@@ -41,8 +41,8 @@ class Connection(asyncio.Protocol):
     """Made by the loop, for one origin. `deadline` is when `overdue` is to be called, of whatever it waits for now."""
 
     __slots__ = (
-        "_future", "_intake", "_is_closed", "_keeper", "_now", "_reader", "_request", "_transport", "_uses",
-        "body_max", "deadline", "has_begun", "origin",
+        "_deadlines", "_future", "_idle_until", "_intake", "_is_closed", "_keeper", "_loop", "_reader", "_request",
+        "_uses", "body_max", "deadline", "has_begun", "origin", "transport",
     )  # fmt: skip
 
     def __init__(self, keeper: Keeper, origin: Origin, body_max: int) -> None:
@@ -51,8 +51,10 @@ class Connection(asyncio.Protocol):
         self.deadline = NEVER
         self.has_begun = False
         self._keeper = keeper
-        self._now = keeper.deadlines.now
-        self._reader = AnswerReader()
+        self._deadlines = keeper.deadlines
+        self._loop = asyncio.get_running_loop()
+        self._idle_until = NEVER
+        self._reader = AnswerReader(body_max)
         self._request: Request | None = None
         self._future: asyncio.Future[Response] | None = None
         self._intake: Intake | None = None
@@ -62,7 +64,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         """Whether a request may be put on it."""
-        return not self._is_closed and not self._transport.is_closing()
+        return not self._is_closed and not self.transport.is_closing()
 
     @property
     def was_stale(self) -> bool:
@@ -71,33 +73,33 @@ class Connection(asyncio.Protocol):
 
     def ask(self, request: Request, head: bytes, deadline: float) -> asyncio.Future[Response]:
         """Send a request; the future is its whole answer, under `body_max`."""
-        self._reader.expect(is_head=request.method == "HEAD", body_max=self.body_max)
-        self._future = future = asyncio.get_running_loop().create_future()
+        self._reader.expect(is_head=request.method == "HEAD")
+        self._future = future = self._loop.create_future()
         self._send(request, head, deadline)
         return future
 
     def open(self, request: Request, head: bytes, intake: Intake) -> None:
         """Send a request; its answer goes to `intake` as it comes."""
-        self._reader.expect(is_head=request.method == "HEAD", body_max=NO_CAP, sink=intake.put)
+        self._reader.expect(is_head=request.method == "HEAD", sink=intake.put)
         self._intake = intake
         intake.begin(self)
-        self._send(request, head, self._now() + request.timeout_s)
+        self._send(request, head, self._deadlines.now() + request.timeout_s)
 
     def wait_until(self, deadline: float) -> None:
         """Be overdue then."""
         self.deadline = deadline
-        if deadline < self._keeper.deadlines.rings_at:
-            self._keeper.deadlines.note(deadline)
+        if deadline < self._deadlines.rings_at:
+            self._deadlines.note(deadline)
 
     def pause(self) -> None:
         """Read no more for now."""
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def abandon(self, reader: asyncio.Future[Response] | Intake) -> None:
         """Whoever asked wants the answer no more; it may still come, so nobody else may have the connection."""
@@ -105,12 +107,14 @@ class Connection(asyncio.Protocol):
             self._leave()
             self.abort()
 
-    def overdue(self) -> None:
-        """The deadline has passed: of a request, or of lying idle."""
-        if self._request is None:
+    def overdue(self, now: float) -> None:
+        """The deadline has passed: of a request, or of lying idle, which is counted from the last request."""
+        if self._request is not None:
+            self._fail(failures.timed_out(self._request))
+        elif self._idle_until <= now:
             self.close()
         else:
-            self._fail(failures.timed_out(self._request))
+            self.deadline = self._idle_until
 
     def end(self) -> None:
         """The transport is being closed, whatever is under way."""
@@ -122,19 +126,19 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Say goodbye, where TLS has a word for it."""
         self._drop()
-        self._transport.close()
+        self.transport.close()
 
     def abort(self) -> None:
         """Close at once; what is not yet sent is thrown away."""
         self._drop()
-        self._transport.abort()
+        self.transport.abort()
 
     # What the loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands, TLS included."""
         # uvloop's transports are asyncio's in deed but not by descent.
-        self._transport = cast(asyncio.Transport, transport)
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer; or of none, and then this is no connection to ask anything on."""
@@ -174,19 +178,22 @@ class Connection(asyncio.Protocol):
         self._request = request
         self._uses += 1
         self.has_begun = False
-        self.wait_until(deadline)
+        self._idle_until = deadline - request.timeout_s + KEEPALIVE_S
+        self.deadline = deadline
+        if deadline < self._deadlines.rings_at:
+            self._deadlines.note(deadline)
         body = request.body
         if not body:
-            self._transport.write(head)
+            self.transport.write(head)
         elif len(body) <= _JOINED_MAX:
-            self._transport.write(head + body)
+            self.transport.write(head + body)
         else:
-            self._transport.writelines((head, body))
+            self.transport.writelines((head, body))
 
     def _finish(self, request: Request) -> None:
-        reader, transport = self._reader, self._transport
+        reader = self._reader
         future, intake = self._future, self._intake
-        self._leave()
+        self._request = self._future = self._intake = None
         if future is not None:
             if not future.done():
                 pieces = reader.pieces
@@ -195,12 +202,11 @@ class Connection(asyncio.Protocol):
         elif intake is not None:
             intake.open(reader.status, reader.headers)
             intake.end()
-        unsent = transport.get_write_buffer_size()
-        if unsent:
+            self.wait_until(self._idle_until)
+        if self.transport.get_write_buffer_size():
             # The answer came first: the rest of the request would be read as the next one.
             self.abort()
         elif reader.keeps and not self._is_closed:
-            self.wait_until(self._now() + KEEPALIVE_S)
             self._keeper.give_back(self)
         else:
             self.close()

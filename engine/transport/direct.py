@@ -55,7 +55,7 @@ class DirectTransport:
         """
         pool = self._pool or self._open()
         origin, head = self._written(request)
-        deadline = pool.deadlines.now() + request.timeout_s
+        deadline = pool.now() + request.timeout_s
         connection = pool.take(origin) or await pool.obtain(origin, request, deadline)
         while True:
             answer = connection.ask(request, head, deadline)
@@ -87,7 +87,7 @@ class DirectTransport:
         """Send a request whose answer is read as it comes; for `stream`."""
         pool = self._pool or self._open()
         origin, head = self._written(request)
-        deadline = pool.deadlines.now() + request.timeout_s
+        deadline = pool.now() + request.timeout_s
         connection = pool.take(origin) or await pool.obtain(origin, request, deadline)
         while True:
             intake = Intake(request)

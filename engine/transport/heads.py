@@ -7,6 +7,7 @@ RFC 9112 section 11.1). How a body is framed is written here alone, so no caller
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from engine.contract.exchange import Request
 
@@ -46,7 +47,8 @@ class Heads:
     def __init__(self) -> None:
         self._by_text: dict[str, Origin] = {}
         self._origins: dict[tuple[str, str, int], Origin] = {}
-        self._names: dict[str, str] = {}
+        self._lines: dict[str, str] = {}
+        self._methods: set[str] = set()
 
     def locate(self, url: str) -> tuple[Origin, str]:
         """The origin of a URL, always the same object for the same one, and the target to ask it for.
@@ -76,30 +78,23 @@ class Heads:
         """
         if not (target.isascii() and target.isprintable()) or " " in target:
             raise ValueError(target)
-        names = self._names
-        lines = [
-            names.get(request.method) or self._method(request.method),
-            target,
-            " HTTP/1.1\r\nHost: ",
-            origin.authority,
-        ]
-        for name, value in request.headers.items():
-            lines.append(names.get(name) or self._name(name))
-            lines.append(value)
-        ends = 3 + len(request.headers)
-        if request.body:
-            lines.append(f"\r\nContent-Length: {len(request.body)}\r\n\r\n")
-            ends += 1
-        elif request.method in _BODILESS:
-            lines.append("\r\n\r\n")
+        method, body = request.method, request.body
+        lines = self._lines
+        try:
+            fields = "".join([lines[name] + value for name, value in request.headers.items()])
+        except KeyError:
+            fields = self._learn(request.headers)
+        # The values alone: every line end in the head is to be one of ours.
+        values = "".join(request.headers.values())
+        if "\n" in values or "\r" in values or "\0" in values:
+            raise ValueError(method)
+        if body:
+            end = f"\r\nContent-Length: {len(body)}\r\n\r\n"
         else:
-            lines.append("\r\nContent-Length: 0\r\n\r\n")
-            ends += 1
-        text = "".join(lines)
-        # Each line end is one of ours: anything else was brought in by a value.
-        if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
-            raise ValueError(request.method)
-        return text.encode()
+            end = "\r\n\r\n" if method in _BODILESS else "\r\nContent-Length: 0\r\n\r\n"
+        if method not in self._methods:
+            self._learn_method(method)
+        return f"{method} {target} HTTP/1.1\r\nHost: {origin.authority}{fields}{end}".encode()
 
     def _origin(self, scheme: str, authority: str) -> Origin:
         match = _AUTHORITY.fullmatch(authority)
@@ -115,18 +110,20 @@ class Heads:
             self._by_text.clear()
         return self._origins.setdefault(key, Origin(*key))
 
-    def _name(self, name: str) -> str:
-        if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
-            raise ValueError(name)
-        return self._remember(name, f"\r\n{name}: ")
+    def _learn(self, headers: Mapping[str, str]) -> str:
+        """Judge the names that are new; the lines of all."""
+        for name in headers:
+            if name not in self._lines:
+                if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
+                    raise ValueError(name)
+                self._lines[name] = f"\r\n{name}: "
+        fields = "".join([self._lines[name] + value for name, value in headers.items()])
+        if len(self._lines) >= _REMEMBERED_MAX:
+            self._lines.clear()
+        return fields
 
-    def _method(self, method: str) -> str:
+    def _learn_method(self, method: str) -> None:
         if not _TOKEN.fullmatch(method):
             raise ValueError(method)
-        return f"{method} "
-
-    def _remember(self, name: str, line: str) -> str:
-        if len(self._names) >= _REMEMBERED_MAX:
-            self._names.clear()
-        self._names[name] = line
-        return line
+        if len(self._methods) < _REMEMBERED_MAX:
+            self._methods.add(method)

@@ -46,13 +46,14 @@ class Pool:
         self._is_closed = False
         self._all_gone: asyncio.Future[None] | None = None
         self.deadlines = Deadlines(self._sweep)
+        self.now = self.deadlines.now
 
     def take(self, origin: Origin) -> Connection | None:
         """An idle connection, the one that was used last; None: ask `obtain`."""
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
-            if connection.is_usable:
+            if not connection.transport.is_closing():
                 return connection
             connection.close()
         return None
@@ -173,9 +174,8 @@ class Pool:
         earliest = NEVER
         for connection in list(self._open):
             if connection.deadline <= now:
-                connection.overdue()
-            elif connection.deadline < earliest:
-                earliest = connection.deadline
+                connection.overdue(now)
+            earliest = min(earliest, connection.deadline)
         for waiter in self._line:
             if waiter.future.done():
                 continue

@@ -304,8 +304,12 @@ async def test_a_listing_can_feed_jobs(rig) -> None:
     """What a route lists becomes rows of jobs like any other input."""
     await rig.emulate()
     ids = enrolled(rig, 45)
-    rig.replace(f'type  = "ndjson"\npaths = ["{rig.directory}/in*.ndjson"]', 'type = "platform"\nroute = "devices.list"')
-    rig.replace('mapping     = { id = "external_id", name = "label" }', 'mapping = { id = "external_id", model = "label" }')
+    rig.replace(
+        f'type  = "ndjson"\npaths = ["{rig.directory}/in*.ndjson"]', 'type = "platform"\nroute = "devices.list"'
+    )
+    rig.replace(
+        'mapping     = { id = "external_id", name = "label" }', 'mapping = { id = "external_id", model = "label" }'
+    )
     report = await rig.run()
     assert (report.outcome, report.accepted) == ("done", 45)
     assert rig.keys() == ids

@@ -15,6 +15,7 @@ DOORS = {
     "msgspec.json": ("engine/codec/payload.py", "engine/codec/canonical.py"),
     # Comes with aiohttp; signed URLs need its `encoded=True`, or aiohttp quotes them again.
     "yarl": ("engine/transport/pooled.py",),
+    "httptools": ("engine/transport/answer.py",),
     "rfc8785": ("engine/codec/canonical.py",),
     "backports.zstd": ("engine/codec/", "engine/components/"),
     "compression.zstd": ("engine/codec/", "engine/components/"),

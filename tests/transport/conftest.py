@@ -1,4 +1,4 @@
-"""Loopback servers: one that speaks HTTP, one that sends whatever bytes it is told. Both transports, one as the other."""
+"""Loopback servers: one that speaks HTTP, others that send the bytes they are told. And both transports, as one."""
 
 import asyncio
 import socket
