@@ -82,7 +82,7 @@ class AnswerReader:
             if not self.is_whole:
                 cause = exc.__context__
                 raise cause if isinstance(cause, BadAnswer | Oversized) else BadAnswer from exc
-        if not self.is_whole:
+        if not self.is_whole or self._chunks:
             self._bound()
 
     def end(self) -> bool:
@@ -102,9 +102,9 @@ class AnswerReader:
     # What the parser calls, in this order; a raise in them ends the feeding.
 
     def on_message_begin(self) -> None:
-        """Another answer begins; nobody asked for a second one."""
+        """Another answer begins; nobody asked for a second one, and none of it is read."""
         if self.is_whole:
-            self.keeps = False
+            raise BadAnswer
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field of a head, or of the trailers, which nobody reads."""
