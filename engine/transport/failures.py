@@ -6,6 +6,7 @@ Never a URL and never a foreign text that may quote one: a signed URL is a secre
 from __future__ import annotations
 
 import errno
+import os
 
 from engine.contract.exchange import Request
 from engine.errors import BrokenAnswer, CapExceeded, CertificateRefused, ConnectFailed, TimedOut
@@ -42,7 +43,9 @@ def not_connected(request: Request, exc: OSError) -> ConnectFailed:
     if exc.errno in (errno.EMFILE, errno.ENFILE):
         hint = "raise `ulimit -n`, or lower platform.limits.concurrency"
         return ConnectFailed(f"{name}: no connection: too many open files", hint=hint, reason="files")
-    return ConnectFailed(f"{name}: no connection: {exc.strerror or type(exc).__name__}", reason="connect")
+    # By its number: the text of the exception may carry addresses.
+    said = os.strerror(exc.errno) if exc.errno else type(exc).__name__
+    return ConnectFailed(f"{name}: no connection: {said}", reason="connect")
 
 
 def pool_closed(request: Request) -> ConnectFailed:
