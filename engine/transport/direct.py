@@ -109,8 +109,7 @@ class DirectTransport:
 
     def _written(self, request: Request) -> tuple[Origin, bytes]:
         try:
-            origin, target = self._heads.locate(request.url)
-            return origin, self._heads.write(request, origin, target)
+            return self._heads.write(request)
         except NoUrl:
             raise failures.no_url(request) from None
         except ValueError:

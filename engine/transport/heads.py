@@ -17,6 +17,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PORTS = {"http": 80, "https": 443}
 _PORT_MAX = 65_535
 _REMEMBERED_MAX = 1024
+_URL_SHORT = 200
 # Written by this file, from the URL and the body; Expect would wait for an answer that nobody here waits for.
 _OURS = frozenset(("host", "content-length", "transfer-encoding", "expect", "upgrade", "te", "trailer"))
 # A body is not expected with these, so its absence needs no word (RFC 9110 section 8.6).
@@ -42,13 +43,13 @@ class Origin:
 
 
 class Heads:
-    """Writes heads; remembers origins and header names it has judged once."""
+    """Writes heads; remembers what it has judged once: origins, first lines, header names."""
 
     def __init__(self) -> None:
         self._by_text: dict[str, Origin] = {}
         self._origins: dict[tuple[str, str, int], Origin] = {}
         self._lines: dict[str, str] = {}
-        self._methods: set[str] = set()
+        self._openings: dict[tuple[str, str], tuple[Origin, str]] = {}
 
     def locate(self, url: str) -> tuple[Origin, str]:
         """The origin of a URL, always the same object for the same one, and the target to ask it for.
@@ -70,31 +71,43 @@ class Heads:
         self._by_text[f"{scheme}://{authority}"] = origin
         return origin, target if target.startswith("/") else f"/{target}"
 
-    def write(self, request: Request, origin: Origin, target: str) -> bytes:
-        """The head of a request, to its empty line.
+    def write(self, request: Request) -> tuple[Origin, bytes]:
+        """Where a request goes, and its head, to its empty line.
 
         Raises:
-            ValueError: it would not stay one request, or is not text that HTTP can carry.
+            NoUrl: it goes nowhere. ValueError: it would not stay one request, or is no text that HTTP can carry.
         """
-        if not (target.isascii() and target.isprintable()) or " " in target:
-            raise ValueError(target)
-        method, body = request.method, request.body
-        lines = self._lines
+        method, body, headers, lines = request.method, request.body, request.headers, self._lines
+        opening = self._openings.get((method, request.url)) or self._judge(method, request.url)
         try:
-            fields = "".join([lines[name] + value for name, value in request.headers.items()])
+            fields = "".join([lines[name] + value for name, value in headers.items()])
         except KeyError:
-            fields = self._learn(request.headers)
+            fields = self._learn(headers)
         # The values alone: every line end in the head is to be one of ours.
-        values = "".join(request.headers.values())
+        values = "".join(headers.values())
         if "\n" in values or "\r" in values or "\0" in values:
             raise ValueError(method)
         if body:
             end = f"\r\nContent-Length: {len(body)}\r\n\r\n"
         else:
             end = "\r\n\r\n" if method in _BODILESS else "\r\nContent-Length: 0\r\n\r\n"
-        if method not in self._methods:
-            self._learn_method(method)
-        return f"{method} {target} HTTP/1.1\r\nHost: {origin.authority}{fields}{end}".encode()
+        origin, line = opening
+        return origin, f"{line}{fields}{end}".encode()
+
+    def _judge(self, method: str, url: str) -> tuple[Origin, str]:
+        """The origin, and the head's lines that are the same for every request with this method and URL."""
+        origin, target = self.locate(url)
+        if not _TOKEN.fullmatch(method):
+            raise ValueError(method)
+        if not (target.isascii() and target.isprintable()) or " " in target:
+            raise ValueError(target)
+        opening = origin, f"{method} {target} HTTP/1.1\r\nHost: {origin.authority}"
+        # Long ones are signed URLs, which are asked for once.
+        if len(url) <= _URL_SHORT:
+            if len(self._openings) >= _REMEMBERED_MAX:
+                self._openings.clear()
+            self._openings[method, url] = opening
+        return opening
 
     def _origin(self, scheme: str, authority: str) -> Origin:
         match = _AUTHORITY.fullmatch(authority)
@@ -108,6 +121,7 @@ class Heads:
         if len(self._origins) >= _REMEMBERED_MAX:
             self._origins.clear()
             self._by_text.clear()
+            self._openings.clear()
         return self._origins.setdefault(key, Origin(*key))
 
     def _learn(self, headers: Mapping[str, str]) -> str:
@@ -121,9 +135,3 @@ class Heads:
         if len(self._lines) >= _REMEMBERED_MAX:
             self._lines.clear()
         return fields
-
-    def _learn_method(self, method: str) -> None:
-        if not _TOKEN.fullmatch(method):
-            raise ValueError(method)
-        if len(self._methods) < _REMEMBERED_MAX:
-            self._methods.add(method)

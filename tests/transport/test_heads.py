@@ -10,8 +10,7 @@ from engine.transport.heads import Heads, NoUrl
 
 def written(url, headers=None, *, method="GET", body=None, heads=None):
     heads = heads or Heads()
-    origin, target = heads.locate(url)
-    return heads.write(Request(method, url, headers or {}, body), origin, target)
+    return heads.write(Request(method, url, headers or {}, body))[1]
 
 
 @pytest.mark.parametrize(
@@ -132,4 +131,4 @@ def test_names_beyond_counting_are_not_all_remembered() -> None:
     for number in range(3000):
         head = written(f"http://h{number}/", {f"X-{number}": "y"}, method=f"M{number}", heads=heads)
         assert head == f"M{number} / HTTP/1.1\r\nHost: h{number}\r\nX-{number}: y\r\nContent-Length: 0\r\n\r\n".encode()
-    assert max(len(part) for part in (heads._by_text, heads._origins, heads._lines, heads._methods)) <= 1024
+    assert max(len(part) for part in (heads._by_text, heads._origins, heads._lines, heads._openings)) <= 1024
