@@ -106,6 +106,8 @@ class Connection(asyncio.Protocol):
         if reader is self._future or reader is self._intake:
             self._leave()
             self.abort()
+        elif isinstance(reader, asyncio.Future) and reader.done() and not reader.cancelled():
+            reader.exception()  # Seen, so that the loop does not complain of one that nobody saw.
 
     def overdue(self, now: float) -> None:
         """The deadline has passed: of a request, or of lying idle, which is counted from the last request."""

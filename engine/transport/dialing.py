@@ -96,8 +96,15 @@ class Dialer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if not origin.is_tls:
                 return (await loop.create_connection(make, sock=sock))[1]
-            name = origin.host.rstrip(".")
-            return (await loop.create_connection(make, sock=sock, ssl=self._trust(), server_hostname=name))[1]
+            made = await loop.create_connection(
+                make,
+                sock=sock,
+                ssl=self._trust(),
+                server_hostname=origin.host.rstrip("."),
+                # A peer that does not answer the goodbye must not hold the socket for half a minute.
+                ssl_shutdown_timeout=pace.GOODBYE_S,
+            )
+            return made[1]
         except BaseException:
             sock.close()
             raise

@@ -12,6 +12,8 @@ BODY_MAX = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
 KEEPALIVE_S = 30.0
+# What a peer may take to answer the goodbye of TLS, before the socket is closed without.
+GOODBYE_S = 1.0
 # A stream that brings less than this for as long as its time-out is dead, however regularly it drips.
 RATE_MIN = 1024
 

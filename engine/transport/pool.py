@@ -14,9 +14,7 @@ from engine.transport import failures
 from engine.transport.connection import Connection
 from engine.transport.deadlines import NEVER, Deadlines
 from engine.transport.heads import Origin
-
-# What a peer takes to answer the goodbye of TLS, before the socket is closed without.
-_GOODBYE_S = 1.0
+from engine.transport.pace import GOODBYE_S
 
 Dial = Callable[[Origin, Request], Awaitable[Connection]]
 
@@ -90,7 +88,7 @@ class Pool:
             connection.end()
         if self._open:
             self._all_gone = asyncio.get_running_loop().create_future()
-            await asyncio.wait((self._all_gone,), timeout=_GOODBYE_S)
+            await asyncio.wait((self._all_gone,), timeout=GOODBYE_S)
             for connection in list(self._open):
                 connection.abort()
 
@@ -176,11 +174,10 @@ class Pool:
             if connection.deadline <= now:
                 connection.overdue(now)
             earliest = min(earliest, connection.deadline)
+        self._line = deque(waiter for waiter in self._line if not waiter.future.done())
         for waiter in self._line:
-            if waiter.future.done():
-                continue
             if waiter.deadline <= now:
                 waiter.future.set_exception(failures.timed_out(waiter.request))
-            elif waiter.deadline < earliest:
-                earliest = waiter.deadline
+            else:
+                earliest = min(earliest, waiter.deadline)
         return earliest

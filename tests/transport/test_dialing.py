@@ -342,3 +342,39 @@ async def test_t14_an_answer_cut_under_tls_is_never_whole(authority, tmp_path, a
                 await transport.send(get("https://host.example/"))
         finally:
             await transport.aclose()
+
+
+async def test_f32_large_bodies_pass_under_tls_in_both_directions(authority, tmp_path) -> None:
+    """Millions of bytes go up in one request, and come down to a reader that pauses; the connection is kept."""
+    body = bytes(range(256)) * 20_000
+
+    class Echo(TlsServer):
+        async def _serve(self, reader, writer) -> None:
+            self.connections += 1
+            try:
+                while True:
+                    await reader.readuntil(b"\r\n\r\n")
+                    sent = await reader.readexactly(len(body))
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(sent) + sent)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()
+
+    async with Echo(authority.vouch(tmp_path / "host.pem", host="host.example")) as server:
+        transport = leading_to(server.place)
+        request = Request("POST", "https://host.example/", {}, body, timeout_s=10.0)
+        try:
+            assert (await transport.send(request)).body == body
+            read = []
+            async with transport.stream(request) as answer:
+                async for chunk in answer.chunks():
+                    read.append(chunk)
+                    if len(read) == 1:
+                        paused = asyncio.Event()
+                        asyncio.get_running_loop().call_later(0.05, paused.set)
+                        await paused.wait()
+            assert b"".join(read) == body
+            assert max(map(len, read)) <= 65_536
+            assert (await transport.send(request)).body == body
+        finally:
+            await transport.aclose()
+    assert server.connections == 1
