@@ -344,7 +344,7 @@ async def test_t14_an_answer_cut_under_tls_is_never_whole(authority, tmp_path, a
             await transport.aclose()
 
 
-async def test_f32_large_bodies_pass_under_tls_in_both_directions(authority, tmp_path) -> None:
+async def test_large_bodies_pass_under_tls_in_both_directions(authority, tmp_path) -> None:
     """Millions of bytes go up in one request, and come down to a reader that pauses; the connection is kept."""
     body = bytes(range(256)) * 20_000
 
