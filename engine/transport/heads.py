@@ -14,6 +14,7 @@ from engine.contract.exchange import Request
 _URL = re.compile(r"(https?)://([^/?#]*)([^#]*)(?:#.*)?", re.IGNORECASE | re.DOTALL)
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_][A-Za-z0-9._-]*))(?::(\d{0,5}))?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_field = ": ".join
 _PORTS = {"http": 80, "https": 443}
 _PORT_MAX = 65_535
 _REMEMBERED_MAX = 1024
@@ -48,7 +49,7 @@ class Heads:
     def __init__(self) -> None:
         self._by_text: dict[str, Origin] = {}
         self._origins: dict[tuple[str, str, int], Origin] = {}
-        self._lines: dict[str, str] = {}
+        self._names: set[str] = set()
         self._openings: dict[tuple[str, str], tuple[Origin, str]] = {}
 
     def locate(self, url: str) -> tuple[Origin, str]:
@@ -77,22 +78,23 @@ class Heads:
         Raises:
             NoUrl: it goes nowhere. ValueError: it would not stay one request, or is no text that HTTP can carry.
         """
-        method, body, headers, lines = request.method, request.body, request.headers, self._lines
+        method, body, headers = request.method, request.body, request.headers
         opening = self._openings.get((method, request.url)) or self._judge(method, request.url)
-        try:
-            fields = "".join([lines[name] + value for name, value in headers.items()])
-        except KeyError:
-            fields = self._learn(headers)
+        if not self._names.issuperset(headers):
+            self._learn(headers)
         # The values alone: every line end in the head is to be one of ours.
         values = "".join(headers.values())
         if "\n" in values or "\r" in values or "\0" in values:
             raise ValueError(method)
         if body:
-            end = f"\r\nContent-Length: {len(body)}\r\n\r\n"
+            end = f"Content-Length: {len(body)}\r\n\r\n"
         else:
-            end = "\r\n\r\n" if method in _BODILESS else "\r\nContent-Length: 0\r\n\r\n"
-        origin, line = opening
-        return origin, f"{line}{fields}{end}".encode()
+            end = "\r\n" if method in _BODILESS else "Content-Length: 0\r\n\r\n"
+        origin, lines = opening
+        if headers:
+            fields = "\r\n".join(map(_field, headers.items()))
+            return origin, f"{lines}{fields}\r\n{end}".encode()
+        return origin, f"{lines}{end}".encode()
 
     def _judge(self, method: str, url: str) -> tuple[Origin, str]:
         """The origin, and the head's lines that are the same for every request with this method and URL."""
@@ -101,7 +103,7 @@ class Heads:
             raise ValueError(method)
         if not (target.isascii() and target.isprintable()) or " " in target:
             raise ValueError(target)
-        opening = origin, f"{method} {target} HTTP/1.1\r\nHost: {origin.authority}"
+        opening = origin, f"{method} {target} HTTP/1.1\r\nHost: {origin.authority}\r\n"
         # Long ones are signed URLs, which are asked for once.
         if len(url) <= _URL_SHORT:
             if len(self._openings) >= _REMEMBERED_MAX:
@@ -124,14 +126,11 @@ class Heads:
             self._openings.clear()
         return self._origins.setdefault(key, Origin(*key))
 
-    def _learn(self, headers: Mapping[str, str]) -> str:
-        """Judge the names that are new; the lines of all."""
+    def _learn(self, headers: Mapping[str, str]) -> None:
+        """Judge the names that are new."""
+        if len(self._names) >= _REMEMBERED_MAX:
+            self._names.clear()
         for name in headers:
-            if name not in self._lines:
-                if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
-                    raise ValueError(name)
-                self._lines[name] = f"\r\n{name}: "
-        fields = "".join([self._lines[name] + value for name, value in headers.items()])
-        if len(self._lines) >= _REMEMBERED_MAX:
-            self._lines.clear()
-        return fields
+            if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
+                raise ValueError(name)
+            self._names.add(name)

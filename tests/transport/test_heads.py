@@ -131,4 +131,4 @@ def test_names_beyond_counting_are_not_all_remembered() -> None:
     for number in range(3000):
         head = written(f"http://h{number}/", {f"X-{number}": "y"}, method=f"M{number}", heads=heads)
         assert head == f"M{number} / HTTP/1.1\r\nHost: h{number}\r\nX-{number}: y\r\nContent-Length: 0\r\n\r\n".encode()
-    assert max(len(part) for part in (heads._by_text, heads._origins, heads._lines, heads._openings)) <= 1024
+    assert max(len(part) for part in (heads._by_text, heads._origins, heads._names, heads._openings)) <= 1024
