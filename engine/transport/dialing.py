@@ -47,14 +47,16 @@ class Dialer:
         self._resolve = resolve
         self._context: ssl.SSLContext | None = None
 
-    async def dial(self, origin: Origin, request: Request, make: Callable[[], Connection]) -> Connection:
+    async def dial(
+        self, origin: Origin, request: Request, make: Callable[[], Connection], *, within_s: float
+    ) -> Connection:
         """A connection to the origin, made by `make`; `request` is whom it is for.
 
         Raises:
             ConnectFailed, CertificateRefused: there is none. AddressRefused: the guard refused an address.
         """
         try:
-            async with asyncio.timeout(min(pace.CONNECT_TIMEOUT_S, request.timeout_s)):
+            async with asyncio.timeout(min(pace.CONNECT_TIMEOUT_S, within_s)):
                 addresses = await self._addresses(origin, request)
                 return await self._attach(await _first(addresses), origin, make)
         except ssl.SSLError as exc:

@@ -116,9 +116,9 @@ class DirectTransport:
             # Not `from`: it may quote what was not to be written.
             raise failures.not_writable(request) from None
 
-    async def _dial(self, origin: Origin, request: Request) -> Connection:
-        pool = self._pool or self._open()
-        return await self._dialer.dial(origin, request, partial(Connection, pool, origin, self._body_max))
+    async def _dial(self, origin: Origin, request: Request, within_s: float) -> Connection:
+        make = partial(Connection, self._pool or self._open(), origin, self._body_max)
+        return await self._dialer.dial(origin, request, make, within_s=within_s)
 
 
 class _Streaming:

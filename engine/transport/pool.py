@@ -16,7 +16,8 @@ from engine.transport.deadlines import NEVER, Deadlines
 from engine.transport.heads import Origin
 from engine.transport.pace import GOODBYE_S
 
-Dial = Callable[[Origin, Request], Awaitable[Connection]]
+# The last is how many seconds it may take.
+Dial = Callable[[Origin, Request, float], Awaitable[Connection]]
 
 
 class _Waiter:
@@ -66,7 +67,7 @@ class Pool:
             if connection.is_usable:
                 return connection
         try:
-            connection = await self._dial(origin, request)
+            connection = await self._dial(origin, request, deadline - self.now())
             if self._is_closed or not connection.is_usable:
                 connection.abort()
                 raise failures.pool_closed(request) if self._is_closed else failures.closed_unasked(request)
