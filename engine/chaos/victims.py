@@ -100,7 +100,7 @@ def _ask(url: str, body: Any = None) -> Any:
 def command(pipeline: Pipeline, overrides: Mapping[str, str], *, url: str, state: Path) -> list[str]:
     """The command line of one run."""
     pairs = {
-        **overrides,
+        **{name: text for name, text in overrides.items() if pipeline.spec.job or not name.startswith("job.")},
         "platform.profile": "emulator",
         "platform.emulator.url": url,
         "state_dir": str(state),

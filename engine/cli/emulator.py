@@ -41,6 +41,7 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
 @click.option(
     "--latency", metavar="TIME", callback=_seconds, help="Median job duration, as 0.2s.  [default: of config.toml]"
 )
+@click.option("--bare", is_flag=True, help="Begin without the devices, encounters and evidence of the examples.")
 @click.option("--allow-remote", is_flag=True, help="Listen on an address others can reach.")
 @click.option("--stop-on-stdin-eof", is_flag=True, hidden=True)
 @pass_invocation
@@ -53,6 +54,7 @@ def emulator(  # noqa: PLR0917 - click passes by name
     faults: str | None,
     seed: int | None,
     latency: float | None,
+    bare: bool,  # noqa: FBT001
     allow_remote: bool,  # noqa: FBT001
     stop_on_stdin_eof: bool,  # noqa: FBT001
 ) -> int:
@@ -67,6 +69,7 @@ def emulator(  # noqa: PLR0917 - click passes by name
         state_path=state,
         seed=Options().seed if seed is None else seed,
         latency_s=Options().latency_s if latency is None else latency,
+        inventory=not bare,
     )
     return serve(
         ServeOptions(

@@ -37,7 +37,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How this emulator behaves. Durations in seconds.
 
     `latency_s` is a job's typical running time, `latency_spread` how far it strays (0.5: half to one and a half
-    times); `callback_time_factor` scales the waits between delivery attempts; `workers` jobs run at once.
+    times); `callback_time_factor` scales the waits between delivery attempts; `workers` jobs run at once. With
+    `inventory` the first tenant has some devices, encounters and evidence from the start.
     """
 
     state_path: str | None = None
@@ -48,6 +49,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     callback_time_factor: float = 1.0
     allow_loopback_callbacks: bool = True
     workers: int = 64
+    inventory: bool = False
 
 
 class State:

@@ -51,11 +51,18 @@ class Asker:
     """Asks one route for rows; `width` is how many of a batch are under way at once.
 
     With `into` an answer becomes that member of its row, else it stands for the row. `prove` raises for an answer
-    that does not hold.
+    that does not hold. `key` names the rows, and is no part of the question where the route has no such member.
     """
 
     def __init__(
-        self, client: Client, route: Route[Any, Any], *, width: int, into: str | None = None, prove: Prove | None = None
+        self,
+        client: Client,
+        route: Route[Any, Any],
+        *,
+        key: str,
+        width: int,
+        into: str | None = None,
+        prove: Prove | None = None,
     ) -> None:
         self._client = client
         self._route = route
@@ -64,6 +71,8 @@ class Asker:
         self._prove = prove
         self._key_member = key_member(route)
         self._is_repeatable = is_repeatable(route)
+        known = {name for field in msgspec.structs.fields(route.ask) for name in (field.name, field.encode_name)}
+        self._unasked = None if key in known else key
 
     async def ask(self, job: JobRow, items: Sequence[bytes], keys: Sequence[str]) -> Asked:
         """Ask for every row of a batch.
@@ -112,8 +121,10 @@ class Asker:
             )
 
     def _members(self, row: dict[str, Any], job: JobRow, index: int, item: bytes) -> dict[str, Any]:
-        member = self._key_member
-        return row if member is None or member in row else {**row, member: row_key(job.key, index, item)}
+        members = {name: value for name, value in row.items() if name != self._unasked}
+        if self._key_member is not None:
+            members.setdefault(self._key_member, row_key(job.key, index, item))
+        return members
 
 
 def _may_have_been_taken(error: PlatformError | TransportError) -> bool:

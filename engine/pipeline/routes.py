@@ -49,7 +49,7 @@ def _source(source: SourceSpec) -> Iterator[Fault]:
         return
     yield from _route(source.route, ("source", "route"), _lists, "lists things")
     route = ROUTES.get(source.route)
-    if route is None:
+    if route is None or not _lists(route):
         return
     if CURSOR in source.members:
         yield _fault(("source", "members", CURSOR), "conflict", "the source keeps its own place in the list")

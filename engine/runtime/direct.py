@@ -21,7 +21,8 @@ from engine.contract.catalog import route_of
 from engine.contract.profile import PROFILE
 from engine.contract.provenance import ML_DSA, VerifyKeys
 from engine.contract.rows import is_repeatable, key_member
-from engine.errors import BrokenProof, RunFailed, Unbalanced
+from engine.errors import BrokenProof, Unbalanced
+from engine.events import Waited, Warned
 from engine.jobs.asking import UNKNOWN, Asker
 from engine.jobs.cancel import Cancelled
 from engine.jobs.lanes import Lanes
@@ -31,7 +32,7 @@ from engine.jobs.passing import Passing
 from engine.jobs.records import EVERY, Ended, letters_of, letters_of_all
 from engine.pipeline.spec import PipelineSpec
 from engine.record import DeadLetter, Mark
-from engine.runtime.causes import causes_of
+from engine.runtime.causes import failing_as
 from engine.runtime.edge import Edge
 from engine.runtime.landing import Landed, Landing
 from engine.runtime.planner import Planner, Ready
@@ -45,6 +46,10 @@ _STOP_GRACE_S = 3.0
 # Rows that pass are cut as the default of jobs is; of rows that are asked for, a kill repeats so many per worker.
 _PASSING, _PASSING_ROWS, _PASSING_BYTES = "rows", 10_000, 4 * 1024 * 1024
 _ASKED_ROWS = 100
+_KEYLESS = (
+    "the route takes no idempotency key: rows travel one by one, and one whose answer is lost is not sent again but "
+    "becomes a dead letter, because it may have been taken"
+)
 _LOST = "a request for it left, and the run was ended before an answer came; look at the platform before you replay it"
 
 
@@ -94,7 +99,8 @@ def asking_of(spec: PipelineSpec, client: Client, lanes: Lanes) -> Asking | None
     route, request = route_of(spec.row_route), spec.request
     lanes.take_in(route.name, lanes.create)
     prove = partial(_prove, _Keys(client)) if request is not None and request.verify else None
-    asker = Asker(client, route, width=lanes.create.ceiling, into=request.into if request else None, prove=prove)
+    into = request.into if request else None
+    asker = Asker(client, route, key=spec.source.key, width=lanes.create.ceiling, into=into, prove=prove)
     return Asking(
         asker=asker,
         is_repeatable=is_repeatable(route),
@@ -157,17 +163,15 @@ class Direct:
             RunFailed: a stage failed; the ledger holds everything the next run needs.
         """
         try:
-            await self._run(jobs, marks, limit)
-        except BaseExceptionGroup as failures:
-            causes = list(causes_of(failures))
-            if not causes:
-                raise
-            raise RunFailed(causes[0].message, pipeline=self._pipeline, causes=causes) from failures
+            with failing_as(self._pipeline):
+                await self._run(jobs, marks, limit)
         finally:
             self._stages.landing.discard()
 
     async def _run(self, jobs: Sequence[JobRow], marks: dict[str, Mark], limit: int | None) -> None:
         stages = self._stages
+        if stages.asking is not None and not stages.asking.is_repeatable:
+            stages.tools.observer.notice(Warned("request.keyless", _KEYLESS))
         async with anyio.create_task_group() as background:
             for task in (stages.landing.flush_by_age, self._heed_stop, stages.tools.budget.watch):
                 background.start_soon(task)
@@ -208,7 +212,9 @@ class Direct:
             if job.state == PLANNED:
                 send(job, now_ns=self._now_ns)
                 await self._stages.tools.ledger.move([job])
+            started = self._stages.tools.clock.monotonic()
             asked = await asking.asker.ask(job, items, keys)
+            self._stages.tools.observer.notice(Waited("remote", self._stages.tools.clock.monotonic() - started))
             items, keys, ended = asked.texts, asked.keys, asked.ended
         chunk, rows = b"", len(items)
         if asking is None or asking.keeps_answers:

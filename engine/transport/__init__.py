@@ -1,1 +1,1 @@
-"""The wire: connections of our own and aiohttp's, retries, limits, trace headers, the guard, the listener."""
+"""The wire: connections of our own and aiohttp's, the listener, retries, limits, trace headers, the guard."""

@@ -11,6 +11,7 @@ import pytest
 
 from engine.contract.epcr import CREATE
 from engine.errors import RunFailed, StaleCheckpoint
+from engine.events import Event, RequestDone
 from tests.runtime.conftest import Rig, plain
 
 pytestmark = pytest.mark.anyio
@@ -149,6 +150,29 @@ async def test_transforms_and_filters_count_without_jobs_too(rig) -> None:
     assert {row["x"] for row in rig.rows()} == {1}
 
 
+async def test_expressions_compute_and_choose_in_a_run(rig) -> None:
+    """What an expression has no value for is a dead letter of its row; a secret is in no file of the run."""
+    rig.text = _PASS.format(directory=rig.directory, source="ndjson", sink="ndjson")
+    secret = rig.directory / "key"
+    secret.write_text("the-masking-key")
+    secret.chmod(0o600)
+    rig.text += (
+        '[[transform]]\ntype = "filter"\nwhere = "n >= 0"\n'
+        '[[transform]]\ntype = "map"\nvalues = { half = "10 / n" }\n'
+        f'[[transform]]\ntype = "mask"\nfields = ["name"]\nhow = "hash"\nsecret = "${{secret:file:{secret}}}"\n'
+    )
+    write(rig.directory, [{"id": f"r{n}", "n": n, "name": "Ada"} for n in range(-2, 6)])
+    report = await rig.run()
+    assert (report.read, report.filtered, report.dead, report.accepted) == (8, 2, 1, 5)
+    assert {row["id"]: row["half"] for row in rig.rows()} == {"r1": 10, "r2": 5, "r3": 3, "r4": 2, "r5": 2}
+    assert len({row["name"] for row in rig.rows()} - {"Ada"}) == 1
+    [(stage, reason)] = rig.ledger("SELECT stage, reason FROM dead_letters")
+    assert stage == "transform"
+    assert "map `half`: a division by zero" in reason
+    state = (rig.directory / "state" / "rig" / "ledger.sqlite").read_bytes()
+    assert b"the-masking-key" not in state
+
+
 async def test_every_row_is_sent_to_the_route_once(rig) -> None:
     """Each row is one request with a key of its own, and is accounted for."""
     await rig.emulate()
@@ -220,14 +244,27 @@ async def test_a_write_without_a_key_is_never_sent_twice_unasked(rig) -> None:
     assert rig.asked("devices.enrol") == 40
 
 
+class _Axe:
+    """An observer that cancels a run once so many requests of a route were answered."""
+
+    def __init__(self, route: str, after: int) -> None:
+        self._route, self._left = route, after
+        self.task: asyncio.Future[Any] | None = None
+
+    def notice(self, event: Event) -> None:
+        """Count."""
+        if isinstance(event, RequestDone) and event.route == self._route:
+            self._left -= 1
+            if not self._left and self.task is not None:
+                self.task.cancel()
+
+
 async def _cut_short(rig: Rig, route: str, after: int) -> None:
-    """A run whose process goes away once so many requests of a route have come."""
-    task = asyncio.ensure_future(rig.run())
-    while rig.asked(route) < after and not task.done():
-        await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.wait((task,))
-    assert task.cancelled()
+    """A run whose process goes away in the midst of its requests."""
+    axe = _Axe(route, after)
+    axe.task = asyncio.ensure_future(rig.run(observer=axe))
+    await asyncio.wait((axe.task,))
+    assert axe.task.cancelled()
 
 
 async def test_a_run_that_was_cut_short_sends_the_open_batch_again_with_its_keys(rig) -> None:
@@ -288,7 +325,7 @@ async def test_a_listing_goes_on_where_it_was_left_though_the_list_has_grown(rig
 
 
 async def test_a_listing_whose_last_record_is_gone_says_so(rig) -> None:
-    """Going on from a record that is no longer in the list would leave out others: the run refuses, and says what to do."""
+    """Going on from a record that is gone would leave out others: the run refuses, and says what to do."""
     await rig.emulate()
     enrolled(rig, 30)
     rig.text = _LIST.format(directory=rig.directory)
@@ -348,11 +385,15 @@ async def test_a_transcript_lands_only_when_it_is_proven(rig) -> None:
     rig.text = _ASK.format(directory=rig.directory, key="evidence_id", route="provenance.get", more="verify = true")
     rig.replace('name    = "rig"', 'name    = "proven"')
     rig.replace("/out", "/proven")
-    # Signed once, so that the change comes after the signature.
-    assert (await rig.run(limit=2)).accepted == 2
-    (leaf,) = state.db.execute("SELECT leaf FROM provenance WHERE evidence_id = ?", (ids[3],)).fetchone()
-    report = await rig.run()
-    assert report.open == 0
-    assert leaf
+    assert (await rig.run()).accepted == 6  # Now they are signed, and a change comes after the signature.
+    [(leaf,)] = state.db.execute("SELECT leaf FROM provenance WHERE evidence_id = ?", (ids[3],)).fetchall()
+    changed = bytes(leaf).replace(b'"service"', b'"servicf"')
+    assert changed != leaf
+    state.db.execute("UPDATE provenance SET leaf = ? WHERE evidence_id = ?", (changed, ids[3]))
+    report = await rig.run(fresh=True)
+    assert (report.accepted, report.dead) == (5, 1)
+    [(key, code, reason)] = rig.ledger_of("proven", "SELECT key, code, reason FROM dead_letters")
+    assert (key, code) == (ids[3], "trust.proof")
+    assert "record 0" in reason
     rig.out = rig.directory / "proven"
-    assert sorted(row["evidence_id"] for row in rig.rows()) == ids
+    assert sorted(row["evidence_id"] for row in rig.rows()) == [name for name in ids if name != ids[3]]

@@ -9,7 +9,8 @@ from aiohttp.abc import AbstractResolver
 
 from engine.clock import ManualClock
 from engine.transport.direct import DirectTransport
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 from engine.transport.pooled import PooledTransport
 
 

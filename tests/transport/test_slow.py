@@ -10,7 +10,7 @@ from engine.contract.exchange import Request
 from engine.errors import TimedOut
 from engine.ports import Transport
 from engine.transport import pace
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 
 pytestmark = pytest.mark.anyio
 

@@ -24,7 +24,7 @@ from engine.errors import (
     TrustError,
 )
 from engine.transport.guard import Guard
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 
 pytestmark = pytest.mark.anyio
 
