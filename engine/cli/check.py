@@ -11,15 +11,17 @@ from engine.cli.output import emit, emit_json, tell
 from engine.errors import Exit, Finding, PlanError
 from engine.pipeline.callback import unmet
 
+FORMS = ("text", "json", "sarif")
+
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @pass_invocation
 def check(invocation: Invocation, files: tuple[str, ...], form: str) -> int:
     """Find everything that is wrong with pipelines and settings.
 
-    Exit 0 when all is well, 3 when there are findings.
+    Exit 0 when all is well, 3 when there are findings. SARIF 2.1.0 is for code hosts and editors.
     """
     findings: list[Finding] = []
     good = []
@@ -44,6 +46,11 @@ def check(invocation: Invocation, files: tuple[str, ...], form: str) -> int:
 def _report(invocation: Invocation, findings: list[Finding], good: list[str], form: str) -> None:
     if form == "json":
         emit_json({"findings": [_plain(found) for found in findings], "ok": good})
+        return
+    if form == "sarif":
+        from engine.cli.sarif import sarif_log
+
+        emit_json(sarif_log(findings))
         return
     for name in good:
         emit(f"{name}: ok")

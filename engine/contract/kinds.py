@@ -28,6 +28,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     manifest   True: the result is a list of files to fetch (`files`), each a lease of its own
     rows_max   most rows a job may carry
     defaults   payload members the platform requires, used unless the pipeline says otherwise
+    members    payload members we know of; the platform may take more
     """
 
     name: str
@@ -41,6 +42,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     manifest: bool = False
     rows_max: int = 10_000
     defaults: dict[str, Any] = {}
+    members: tuple[str, ...] = ()
 
 
 KINDS: dict[str, Kind] = {
@@ -50,18 +52,21 @@ KINDS: dict[str, Kind] = {
             name=IMPORT, carries="rows", path=("source", "inline"), results="rows", match="external_id",
             status="status", accepted=("created", "updated", "merged"), rejected=("skipped", "failed"),
             defaults={"entity_type": "person", "mode": "upsert", "on_error": "skip"},
+            members=("source", "entity_type", "mapping", "mode", "dedupe", "on_error", "max_errors", "dry_run"),
         ),
         Kind(
             name=ENRICH, carries="keys", path=("profile_ids",), results="results", match="profile_id",
             status="status", accepted=("succeeded",), rejected=("failed",),
+            members=("profile_ids", "providers", "fields", "force"),
         ),
         Kind(
             name=EXPORT, carries="keys", path=("filter", "ids"), results="files", match="id",
             status=None, accepted=(), rejected=(), manifest=True, defaults={"format": "jsonl"},
+            members=("entity_types", "filter", "fields", "format", "mask_pii"),
         ),
         Kind(
             name=GRAPH, carries="keys", path=("scope", "node_ids"), results="nodes", match="id",
-            status=None, accepted=(), rejected=(),
+            status=None, accepted=(), rejected=(), members=("algorithm", "scope", "params"),
         ),
     )
 }  # fmt: skip

@@ -172,13 +172,19 @@ def _plain(value: Any) -> Any:
 
 
 def _payload(job: JobSpec, kind: Kind) -> Iterator[Fault]:
-    """The member that the batch fills cannot be written by hand."""
+    """The member that the batch fills cannot be written by hand; one that looks like a known one is a slip."""
+    for name in job.payload:
+        # A member we do not know may be right: the platform's own documents leave the list open.
+        if name not in kind.members and (hint := did_you_mean(name, kind.members)):
+            message = f"unknown member `{name}` of the payload of {kind.name}"
+            at: KeyPath = ("job", "payload", name)
+            yield Fault(at=at, code="config.unknown_key", message=message, hint=hint, about="key", options=kind.members)
     here: Any = job.payload
     for depth, name in enumerate(kind.path, start=1):
         if not isinstance(here, dict) or name not in here:
             return
         here = here[name]
-        at: KeyPath = ("job", "payload", *kind.path[:depth])
+        at = ("job", "payload", *kind.path[:depth])
         if depth == len(kind.path):
             yield _fault(at, "conflict", f"`{'.'.join(kind.path)}` is filled from the batch")
         elif not isinstance(here, dict):

@@ -16,7 +16,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect
 
-from engine.pipeline.findings import Fault, did_you_mean, is_secret_name, table_name
+from engine.pipeline.findings import Fault, did_you_mean, is_secret_name, nearest, table_name
 from engine.pipeline.layers import plain_value
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.substitute import Surroundings, Trouble, has_reference, substitute
@@ -66,7 +66,7 @@ def shape_of(kind: inspect.Type) -> Shape:
 
 
 class Judge:
-    """One pass over one file's tables; `faults` fill as it goes.
+    """One pass over one file's tables; `faults` fill as it goes, and so does `meant`: keys that are there misspelt.
 
     `is_read` says whether references at a key path are followed at all: what the chosen profile does not use
     is not looked at. `overridden` are the paths whose text came from the environment or a flag.
@@ -74,6 +74,7 @@ class Judge:
 
     def __init__(self, around: Surroundings, *, overridden: set[KeyPath], is_read: Callable[[KeyPath], bool]) -> None:
         self.faults: list[Fault] = []
+        self.meant: set[KeyPath] = set()
         self._around = around
         self._overridden = overridden
         self._is_read = is_read
@@ -89,15 +90,13 @@ class Judge:
     def _table(self, info: inspect.StructType, raw: dict[str, Any], at: KeyPath) -> dict[str, Any]:
         fields = {field.encode_name: field for field in info.fields}
         good: dict[str, Any] = {}
-        for key, value in raw.items():
-            if key in fields:
-                judged = self._value(shape_of(fields[key].type), value, (*at, key))
-                if judged is not ABSENT:
-                    good[key] = judged
-            elif at or not key.startswith("x-"):
-                self._unknown(key, at, tuple(fields))
+        spelt = self._spelt(raw, at, tuple(fields))
+        for name, (key, value) in spelt.items():
+            judged = value if value is ABSENT else self._value(shape_of(fields[name].type), value, (*at, key))
+            if judged is not ABSENT:
+                good[name] = judged
         for name, field in fields.items():
-            if field.required and name not in raw:
+            if field.required and name not in spelt:
                 self._missing((*at, name), shape_of(field.type))
         return good
 
@@ -107,13 +106,32 @@ class Judge:
         message = f"{what} is missing" + ("" if is_table else f" in {table_name(at[:-1])}")
         self.faults.append(Fault(at=at, code="config.missing", message=message, hint=shape.description, about="key"))
 
-    def _unknown(self, key: str, at: KeyPath, known: tuple[str, ...]) -> None:
+    def _spelt(self, raw: dict[str, Any], at: KeyPath, known: tuple[str, ...]) -> dict[str, tuple[str, Any]]:
+        """What is given for each known key, and under which spelling: a slip is one fault, not also an absence."""
+        spelt = {key: (key, value) for key, value in raw.items() if key in known}
+        for key, value in raw.items():
+            if key in known or (not at and key.startswith("x-")):
+                continue
+            meant = nearest(key, [name for name in known if name not in raw]) or nearest(key, known)
+            self._unknown((*at, key), known, meant)
+            other = raw.get(meant or "", {})
+            if meant is not None and isinstance(value, dict) and isinstance(other, dict):
+                # `[sorce]` beside `[source.fields]` is one table in two pieces.
+                spelt[meant] = (meant if meant in raw else key, {**value, **other})
+            elif meant is not None and meant not in raw:
+                # Only its presence counts: what it should look like is told once the name is right.
+                spelt[meant] = (key, ABSENT)
+        return spelt
+
+    def _unknown(self, at: KeyPath, known: tuple[str, ...], meant: str | None) -> None:
+        if meant is not None:
+            self.meant.add((*at[:-1], meant))
         self.faults.append(
             Fault(
-                at=(*at, key),
+                at=at,
                 code="config.unknown_key",
-                message=f"unknown key `{key}` in {table_name(at)}",
-                hint=did_you_mean(key, known),
+                message=f"unknown key `{at[-1]}` in {table_name(at[:-1])}",
+                hint=f"did you mean `{meant}`?" if meant else "",
                 about="key",
                 options=known,
             )

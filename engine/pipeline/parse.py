@@ -44,7 +44,7 @@ def load_pipeline(path: str, *, env: Mapping[str, str], overrides: Mapping[str, 
     judge = Judge(_around(env), overridden=set(layered.origins), is_read=lambda _: True)
     plain = judge.judge(PipelineSpec, layered.tables)
     faults = [*layered.faults, *judge.faults]
-    _add(faults, check_pipeline(_parts(plain)))
+    _add(faults, check_pipeline(_parts(plain)), judge.meant)
     return _built(PipelineSpec, plain, faults, document)
 
 
@@ -67,7 +67,7 @@ def load_settings(path: str | None, *, env: Mapping[str, str], overrides: Mappin
     faults = [*layered.faults, *(_with_profile(fault, profile) for fault in judge.faults)]
     # Every setting has a default, so what was at fault does not hide what else is.
     if made := _converted(Settings, plain):
-        _add(faults, check_settings(made))
+        _add(faults, check_settings(made), judge.meant)
     return _built(Settings, plain, faults, document)
 
 
@@ -197,9 +197,12 @@ def _converted(kind: Any, plain: Any) -> Any:
         return None
 
 
-def _add(faults: list[Fault], more: list[Fault]) -> None:
-    """Add faults of sense, except where a fault around or inside the same place has been told."""
-    known = {fault.at for fault in faults}
+def _add(faults: list[Fault], more: list[Fault], meant: set[KeyPath]) -> None:
+    """Add faults of sense, except where a fault around or inside the same place has been told.
+
+    What stands under a misspelt key has no place of its own until that is put right.
+    """
+    known = {fault.at for fault in faults} | meant
     faults += [fault for fault in more if not _is_covered(fault.at, known)]
 
 
