@@ -81,7 +81,6 @@ from engine.trust.keyring import Keyring
 _FETCH_WORKERS = 8
 _REACH_TRIES = 3
 _EMULATOR_POLL = PollSpec(first=0.1, max=5.0, factor=1.5)
-_VENDOR_POLL = PollSpec()
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +130,7 @@ async def open_platform(
         await _reach(access.auth_url + WELL_KNOWN.path, TracedTransport(pool, observer, clock), clock)
         keyring = Keyring(access.auth_url + WELL_KNOWN.path, transport, clock, observer=observer)
         client = Client(transport, access, clock=clock, keyring=keyring, downloads=downloads)
-        poll = _EMULATOR_POLL if is_emulator else _VENDOR_POLL
+        poll = _EMULATOR_POLL if is_emulator else PollSpec()
         yield Platform(client=client, description=description, poll=poll, lanes=lanes, patience=patience)
 
 
@@ -161,7 +160,7 @@ def _downloads(concurrency: int, guard: Guard, observer: Observer, clock: Clock)
 class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What to run: a pipeline file that was read, from the start (`fresh`) or on, at most `limit` rows of it.
 
-    With `replay` its dead letters are sent again, in place of its input. `is_aborting`: a stop cancels remote jobs too.
+    `replay`: its dead letters, not its input. `is_aborting`: a stop cancels remote jobs too. `clock`: whose time.
     """
 
     spec: PipelineSpec
@@ -170,6 +169,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     replay: Replay | None = None
     is_aborting: bool = False
+    clock: Clock | None = None
 
 
 async def run_pipeline(
@@ -183,7 +183,7 @@ async def run_pipeline(
     """
     give_back_large_blocks()
     spec, spec_path = order.spec, order.spec_path
-    tally, clock = Tally(), SystemClock()
+    tally, clock = Tally(), order.clock or SystemClock()
     telemetry = open_telemetry(settings.telemetry, os.environ, observer=observer)
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
     ledger = Ledger(Path(settings.state_dir) / spec.name, spec.name)

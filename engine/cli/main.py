@@ -23,8 +23,10 @@ from engine.version import __version__
 
 # Verb -> where it lives, and what the list of verbs says about it.
 VERBS: dict[str, tuple[str, str]] = {
+    "init": ("engine.cli.init:init", "Write a pipeline that works, with rows and a test."),
     "run": ("engine.cli.run:run", "Run pipelines; an unfinished run is continued."),
     "check": ("engine.cli.check:check", "Find everything that is wrong with pipelines and settings."),
+    "test": ("engine.cli.test:test", "Play the [[test]] blocks of pipelines on an emulator of their own."),
     "jobs": ("engine.cli.jobs:jobs", "Look into the ledger of a pipeline; cancel and re-attach jobs."),
     "dlq": ("engine.cli.dlq:dlq", "Look at rows that did not make it, repair them, send them again."),
     "runs": ("engine.cli.runs:runs", "List and show past runs."),

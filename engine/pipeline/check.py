@@ -24,6 +24,7 @@ from engine.pipeline.findings import Fault, did_you_mean
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB
 from engine.pipeline.routes import check_routes
+from engine.pipeline.scenario import ScenarioSpec, check_scenarios
 from engine.pipeline.spec import (
     CallbackSpec,
     JobSpec,
@@ -51,6 +52,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     callback: CallbackSpec | None = None
     results: ResultsSpec | None = None
     sink: SinkSpec | None = None
+    test: tuple[ScenarioSpec | None, ...] = ()
     memory: int | None = None
 
 
@@ -77,6 +79,7 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults += _sink(parts.sink, parts)
     faults += _between(parts)
     faults += check_routes(parts.source, parts.request, parts.sink)
+    faults += check_scenarios(parts.test, reads_files=parts.source is None or parts.source.type != "platform")
     return faults
 
 

@@ -246,7 +246,7 @@ class Judge:
             case list():
                 judged = [self._value(free, value, (*at, index)) for index, value in enumerate(raw)]
                 return [value for value in judged if value is not ABSENT]
-            case str() if raw and is_secret_name(str(at[-1])) and at[0] != "transform":
+            case str() if raw and is_secret_name(str(at[-1])) and at[0] not in ("transform", "test"):
                 hint = "secrets belong in config.toml, as ${secret:…}; what is none needs another name"
                 return self._fault(at, "config.secret", f"`{_name(at)}` stands in the file itself", hint)
             case _:

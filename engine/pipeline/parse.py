@@ -20,6 +20,7 @@ from engine.pipeline.findings import Document, Fault, excerpt_of, to_findings
 from engine.pipeline.judge import Judge
 from engine.pipeline.layers import overlay
 from engine.pipeline.locate import KeyPath
+from engine.pipeline.scenario import ScenarioSpec
 from engine.pipeline.spec import DEFAULT_MEMORY, PipelineSpec, TransformSpec
 from engine.pipeline.substitute import Surroundings, Trouble, read_dotenv, substitute
 from engine.settings import Secret, Settings
@@ -28,6 +29,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 # A configuration of this size is a data file given by mistake.
 _TEXT_MAX = 4 * 1024 * 1024
+# Arrays of tables: each entry is judged by itself.
+_ENTRIES: dict[str, type[msgspec.Struct]] = {"transform": TransformSpec, "test": ScenarioSpec}
 _POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 
@@ -179,9 +182,8 @@ def _parts(plain: dict[str, Any]) -> Parts:
     for field in msgspec.structs.fields(Parts):
         if field.name == "given":
             continue
-        if field.name == "transform":
-            entries = plain.get("transform", [])
-            known["transform"] = tuple(_converted(TransformSpec, entry) for entry in entries)
+        if kind := _ENTRIES.get(field.name):
+            known[field.name] = tuple(_converted(kind, entry) for entry in plain.get(field.name, []))
         elif field.name == "memory":
             known["memory"] = plain.get("memory", DEFAULT_MEMORY)
         elif (made := _converted(field.type, plain.get(field.name, {}))) is not None:
