@@ -8,6 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from engine.errors import NothingSuch
+from engine.record import Mark
 from engine.store.ledger import job_from
 from engine.store.migrate import steps
 from engine.store.rows import JobRow
@@ -110,6 +111,35 @@ class Glance:
             (state, run_id, name, limit),
         )
         return [job_from(row) for row in rows]
+
+    def newest(self) -> tuple[int | None, str | None]:
+        """The epoch of the newest run of the input, and that run's id while it is unfinished."""
+        row = self._db.execute(
+            "SELECT epoch, run_id, outcome FROM runs WHERE lands_in IS NULL ORDER BY started_ns DESC LIMIT 1"
+        ).fetchone()
+        return (None, None) if row is None else (row[0], None if row[2] else row[1])
+
+    def marks(self, epoch: int) -> dict[str, Mark]:
+        """How far each input has been taken."""
+        rows = self._db.execute("SELECT input, offset, line, fingerprint, head FROM marks WHERE epoch=?", (epoch,))
+        return {row[0]: Mark(*row[1:]) for row in rows}
+
+    def last_pace(self) -> tuple[float | None, float | None]:
+        """Seconds of the last run that one process did from start to end, and its rows per second."""
+        row = self._db.execute(
+            "SELECT (ended_ns-started_ns)/1e9, read FROM runs WHERE outcome='done' AND invocations=1 AND read>0"
+            " AND ended_ns>started_ns AND lands_in IS NULL ORDER BY started_ns DESC LIMIT 1"
+        ).fetchone()
+        return (None, None) if row is None else (row[0], row[1] / row[0])
+
+    def usual_job_s(self) -> float | None:
+        """How long jobs took, from their creation until we knew: the median of the last hundred."""
+        rows = self._db.execute(
+            "SELECT (settled_ns-submitted_ns)/1e9 FROM jobs WHERE settled_ns>submitted_ns AND state='committed'"
+            " ORDER BY settled_ns DESC LIMIT 100"
+        )
+        times = sorted(row[0] for row in rows)
+        return times[len(times) // 2] if times else None
 
     def attempts(self, job: JobRow) -> list[dict[str, Any]]:
         """Earlier attempts of a job, oldest first."""
