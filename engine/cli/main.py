@@ -25,6 +25,7 @@ from engine.version import __version__
 VERBS: dict[str, tuple[str, str]] = {
     "init": ("engine.cli.init:init", "Write a pipeline that works, with rows and a test."),
     "plan": ("engine.cli.plan:plan", "Say what a run would do; connects to nothing."),
+    "doctor": ("engine.cli.doctor:doctor", "Look at what a run needs of the world around it."),
     "run": ("engine.cli.run:run", "Run pipelines; an unfinished run is continued."),
     "check": ("engine.cli.check:check", "Find everything that is wrong with pipelines and settings."),
     "test": ("engine.cli.test:test", "Play the [[test]] blocks of pipelines on an emulator of their own."),
