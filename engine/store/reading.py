@@ -141,6 +141,28 @@ class Glance:
         times = sorted(row[0] for row in rows)
         return times[len(times) // 2] if times else None
 
+    def alive_ns(self, run_id: str) -> int | None:
+        """When the process of a run last said that it lives; None once it stopped or ended."""
+        row = self._db.execute(
+            "SELECT alive_ns FROM runs WHERE run_id=? AND outcome IS NULL AND stopped_ns IS NULL", (run_id,)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def open_jobs(self) -> dict[str, int]:
+        """How many jobs have not ended, by state."""
+        sql = "SELECT state, count(*) FROM jobs WHERE state NOT IN ('committed','dead') GROUP BY state ORDER BY state"
+        return {str(state): int(count) for state, count in self._db.execute(sql)}
+
+    def waiting_letters(self) -> int:
+        """How many dead letters wait for somebody: not sent again, and not dropped."""
+        sql = "SELECT count(*) FROM dead_letters WHERE state IN ('open','edited','replaying')"
+        return int(self._db.execute(sql).fetchone()[0])
+
+    def reasons(self, run_id: str) -> dict[str, int]:
+        """How many dead letters of a run there are by code."""
+        sql = "SELECT code, count(*) FROM dead_letters WHERE run_id=? GROUP BY code ORDER BY code"
+        return {str(code): int(count) for code, count in self._db.execute(sql, (run_id,))}
+
     def attempts(self, job: JobRow) -> list[dict[str, Any]]:
         """Earlier attempts of a job, oldest first."""
         names = ("attempt", "remote_id", "outcome", "error", "ended_ns", "key", "trace_id", "code", "http_status")
