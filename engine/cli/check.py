@@ -14,9 +14,10 @@ from engine.pipeline.callback import unmet
 FORMS = ("text", "json", "sarif")
 
 
-@click.command()
+@click.command(epilog="Example:  engine check people.toml")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @pass_invocation
 def check(invocation: Invocation, files: tuple[str, ...], form: str) -> int:
     """Find everything that is wrong with pipelines and settings.

@@ -20,7 +20,7 @@ def runs() -> None:
     """List, show and compare past runs."""
 
 
-@runs.command("ls")
+@runs.command("ls", epilog="Example:  engine runs ls people")
 @click.argument("pipeline", required=False)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Runs per pipeline.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per run.")
@@ -49,7 +49,7 @@ def list_runs(invocation: Invocation, pipeline: str | None, limit: int, is_json:
     return 0
 
 
-@runs.command("show")
+@runs.command("show", epilog="Example:  engine runs show people")
 @click.argument("name")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @pass_invocation

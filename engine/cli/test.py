@@ -16,9 +16,7 @@ from engine.errors import Exit, NothingSuch, PlanError
 from engine.pipeline.spec import PipelineSpec
 
 
-@click.command(
-    epilog="Example:  engine test people.toml",
-)
+@click.command(epilog="Example:  engine test people.toml")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--only", metavar="TEXT", default="", help="Only tests whose name contains this.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per test.")

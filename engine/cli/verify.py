@@ -28,7 +28,7 @@ def verify() -> None:
     """Proofs, checked on this machine alone."""
 
 
-@verify.command()
+@verify.command(epilog="Example:  engine verify transcript chain.json --keys keys.json")
 @click.argument("file", metavar="FILE")
 @click.option(
     "--keys", metavar="FILE", help="Public keys of ML-DSA-65: the answer of `engine call provenance.keys`, as saved."

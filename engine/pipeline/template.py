@@ -172,7 +172,7 @@ TEMPLATES: dict[str, Template] = {
                     Line("accepted", "1"),
                     Line("jobs", "1"),
                     Line("rows", '[{ external_id = "p-1", status = "created" }]'),
-                    Line("dead_letters", '[{ line = 3, code = "record.type" }]'),
+                    Line("dead_letters", '[{ code = "record.type" }]'),
                 ),
             ),
         ),
