@@ -1,7 +1,9 @@
-"""`engine test`: the `[[test]]` blocks of pipeline files, played on an emulator in this process and compared."""
+"""`engine test`: the `[[test]]` blocks of pipeline files, played in this process and in a time of their own."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ import click
 
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.output import Paint, clock_text, emit, emit_json, plural
-from engine.cli.rehearsal import Played, play
-from engine.cli.run import on_loop
+from engine.cli.rehearsal import Played, rehearse
 from engine.errors import Exit, NothingSuch, PlanError
 from engine.pipeline.spec import PipelineSpec
+
+# More than the rows of a test take, with ledger and output.
+_ROOM_BYTES = 512 * 1024 * 1024
 
 
 @click.command(epilog="Example:  engine test people.toml")
@@ -24,7 +28,8 @@ from engine.pipeline.spec import PipelineSpec
 def test(invocation: Invocation, files: tuple[str, ...], only: str, as_json: bool) -> int:  # noqa: FBT001
     """Play the [[test]] blocks of pipelines and compare what comes out.
 
-    Each has an emulator, a ledger and an output of its own; nothing of yours is touched, no account is needed.
+    Each has an emulator, a ledger, an output and a time of its own: a job of a day takes a moment, nothing of yours
+    is touched, no account is needed.
     Exit 0 when all is as expected, 1 when something is not.
     """
     played: list[Played] = []
@@ -33,12 +38,8 @@ def test(invocation: Invocation, files: tuple[str, ...], only: str, as_json: boo
         if chosen and not as_json:
             emit(path)
         for scenario in chosen:
-            with tempfile.TemporaryDirectory(prefix="engine-test-") as folder:
-                done = on_loop(
-                    lambda spec=spec, path=path, scenario=scenario, folder=folder: play(  # type: ignore[misc]
-                        spec, path, scenario, Path(folder)
-                    )
-                )
+            with tempfile.TemporaryDirectory(prefix="engine-test-", dir=_memory()) as folder:
+                done = rehearse(spec, path, scenario, Path(folder))
             played.append(done)
             _tell(invocation.paint_out(), path, done, as_json=as_json)
     if not played:
@@ -63,6 +64,16 @@ def _specs(invocation: Invocation, files: tuple[str, ...]) -> list[tuple[str, Pi
     if findings:
         raise PlanError(findings)
     return specs
+
+
+def _memory() -> str | None:
+    """A directory that lives in memory, where there is one: nothing of a test must outlive it, and disks are slow."""
+    place = Path("/dev/shm")  # noqa: S108 - only the place; the directory in it is made anew, for us alone
+    try:
+        has_room = shutil.disk_usage(place).free >= _ROOM_BYTES
+    except OSError:
+        return None
+    return str(place) if has_room and os.access(place, os.W_OK | os.X_OK) else None
 
 
 def _tell(paint: Paint, path: str, done: Played, *, as_json: bool) -> None:
