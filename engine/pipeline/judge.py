@@ -75,6 +75,7 @@ class Judge:
     def __init__(self, around: Surroundings, *, overridden: set[KeyPath], is_read: Callable[[KeyPath], bool]) -> None:
         self.faults: list[Fault] = []
         self.meant: set[KeyPath] = set()
+        self._slips: dict[KeyPath, str] = {}
         self._around = around
         self._overridden = overridden
         self._is_read = is_read
@@ -114,18 +115,18 @@ class Judge:
                 continue
             meant = nearest(key, [name for name in known if name not in raw]) or nearest(key, known)
             self._unknown((*at, key), known, meant)
-            other = raw.get(meant or "", {})
-            if meant is not None and isinstance(value, dict) and isinstance(other, dict):
-                # `[sorce]` beside `[source.fields]` is one table in two pieces.
-                spelt[meant] = (meant if meant in raw else key, {**value, **other})
-            elif meant is not None and meant not in raw:
-                # Only its presence counts: what it should look like is told once the name is right.
-                spelt[meant] = (key, ABSENT)
+            if meant is not None:
+                whole = _joined(value, raw.get(meant, ABSENT))
+                # Of one that cannot be judged only the presence counts: the rest is told once the name is right.
+                spelt[meant] = (
+                    (meant if meant in raw else key, whole) if whole is not ABSENT or meant not in raw else spelt[meant]
+                )
         return spelt
 
     def _unknown(self, at: KeyPath, known: tuple[str, ...], meant: str | None) -> None:
         if meant is not None:
             self.meant.add((*at[:-1], meant))
+            self._slips[at] = meant
         self.faults.append(
             Fault(
                 at=at,
@@ -158,7 +159,7 @@ class Judge:
         return self._typed(shape, raw, at, shown=text)
 
     def _substituted(self, text: str, at: KeyPath, *, into_secret: bool) -> Any:
-        if not self._is_read(at):
+        if not self._is_read(tuple(self._slips.get(at[: depth + 1], part) for depth, part in enumerate(at))):
             return ABSENT
         try:
             found = substitute(text, self._around, into_secret=into_secret)
@@ -251,6 +252,19 @@ class Judge:
                 return self._fault(at, "config.secret", f"`{_name(at)}` stands in the file itself", hint)
             case _:
                 return raw
+
+
+def _joined(value: Any, other: Any) -> Any:
+    """One table, or array of tables, of its two pieces: `[sorce]` is cut off from a `[source.fields]` below it."""
+    more = {} if other is ABSENT else other
+    if not isinstance(more, dict):
+        return ABSENT
+    if isinstance(value, dict):
+        return {**value, **more}
+    if isinstance(value, list) and value and isinstance(value[-1], dict):
+        # What stands in a table below an array of tables belongs to its last entry.
+        return [*value[:-1], {**value[-1], **more}]
+    return ABSENT
 
 
 def _name(at: KeyPath) -> str:

@@ -203,6 +203,18 @@ def test_blocks_are_checked_like_the_rest(engine, folder, block, key, code) -> N
     assert [(one["key"], one["code"]) for one in json.loads(answer.stdout)["findings"]] == [(key, code)]
 
 
+def test_a_fault_script_is_checked_in_its_place(engine, folder) -> None:
+    """`engine check` finds a rule that the emulator would not take, at the member that is wrong."""
+    script = '[\n  { at = "token" },\n  { at = "jwks", cuont = 1 },\n]'
+    block = f'[[test]]\nname = "x"\nrows = [{{ id = "1" }}]\nfaults = {script}\n'
+    (folder / "t.toml").write_text(PIPELINE.format(name="t", type="csv") + block)
+
+    (found,) = json.loads(engine("check", "t.toml", "--json").stdout)["findings"]
+
+    assert (found["line"], found["column"], found["key"]) == (29, 18, "test.0.faults.1.cuont")
+    assert found["message"].startswith("`cuont` of the fault is not known at `jwks`; use at, route")
+
+
 def test_rows_of_a_test_may_be_called_as_they_like(engine, folder) -> None:
     """A member named like a secret is no secret in a test's rows."""
     block = '[[test]]\nname = "x"\nrows = [{ id = "1", token = "t" }]\n'

@@ -1,8 +1,11 @@
 """`engine test` with pipelines of every build: callbacks, questions, listings, rows that go to the platform."""
 
 import json
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 CALLBACK = """\
 version = 1
@@ -76,3 +79,14 @@ def test_pipelines_of_every_build_can_be_tested(engine, folder, text, monkeypatc
 
     assert [json.loads(line)["differences"] for line in answer.stdout.splitlines()] == [[]], answer.stderr
     assert answer.exit_code == 0
+
+
+def test_the_shipped_pipelines_pass_their_own_tests(engine) -> None:
+    """The [[test]] blocks that are shipped hold: with jobs of hours, refusals and push-back."""
+    files = [str(path) for path in sorted((ROOT / "pipelines").glob("*.toml")) if "[[test]]" in path.read_text()]
+
+    answer = engine("test", *files, "--json")
+
+    said = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert [one["differences"] for one in said] == [[]] * len(said), answer.stderr
+    assert len(said) == len(files) == 3

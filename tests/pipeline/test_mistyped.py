@@ -14,8 +14,9 @@ from engine.pipeline.parse import load_pipeline, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [*sorted((ROOT / "pipelines").glob("*.toml")), ROOT / "config.toml"]
-# Tables whose keys are the user's own words: nobody can say how they should be spelt.
-FREE = {"fields", "values", "members", "mapping"}
+# Tables whose keys are the user's own words: nobody can say how they should be spelt. Those of a fault script are
+# the emulator's, and `engine check` asks it (tests/cli/test_rehearsal.py).
+FREE = {"fields", "values", "members", "mapping", "rows", "faults"}
 
 
 def _swapped(word: str) -> str:
@@ -111,3 +112,11 @@ def test_a_payload_member_that_resembles_none_is_let_through(findings, good) -> 
     assert findings(good + "[job.payload]\nweather = 1\n") == []
     (found,) = findings(good + "[job.payload]\nforec = true\n")
     assert (found.line, found.hint) == (16, "did you mean `force`?")
+
+
+def test_what_a_profile_does_not_use_is_not_read_under_a_slip_either(settings_of) -> None:
+    """References under `[platfrom]` are followed or not as those of `[platform]` are: one finding, not three."""
+    with pytest.raises(PlanError) as caught:
+        settings_of('[platfrom]\nclient_id = "${env:NOT_SET}"\n')
+
+    assert [found.finding_code for found in caught.value.findings] == ["config.unknown_key"]
