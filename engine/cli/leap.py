@@ -2,25 +2,31 @@
 
 Everything on the loop that waits, waits in its time: sleeps, time-outs, polls, jobs of an emulator in this process.
 What threads do takes real time, and time stands still meanwhile. The longer nothing happens, the larger the leaps: a
-timer may come late by a small share of the quiet before it, so that a day in which nothing happens costs a few hundred
-steps rather than a hundred thousand.
+short timer, as heartbeats have, may come late by a small share of the quiet before it, so that a day in which nothing
+happens costs a few hundred steps rather than a hundred thousand. Long ones are kept to the moment, each by itself: an
+answer that comes a second before its deadline is in time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import math
 import selectors
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextvars import Context
+from typing import Any, TypeVar, TypeVarTuple
 
 from engine.events import Event, RequestDone
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # 2026-01-01T00:00:00Z.
 BEGIN_NS = 1_767_225_600 * 1_000_000_000
-# How late a timer may come, as a share of the time since the last request ended.
+# How late a short timer may come, as a share of the time since the last request ended.
 LATENESS = 0.05
+_SHORT_S = 20.0
 # A thread that works longer than this may itself wait for something on this loop: time moves on, by single timers.
 _PATIENCE_S = 0.05
 
@@ -32,6 +38,7 @@ class LeapLoop(asyncio.SelectorEventLoop):
         self._now = 0.0
         self._stirred_at = 0.0
         self._held = 0
+        self._stops: list[float] = []
         super().__init__(_LeapingSelector(self))
 
     def time(self) -> float:
@@ -53,9 +60,20 @@ class LeapLoop(asyncio.SelectorEventLoop):
         self._stirred_at = self._now
 
     def leap(self, seconds: float, *, exact: bool) -> None:
-        """Move on to a timer that is due in so many seconds, or a little beyond it."""
+        """Move on to a timer that is due in so many seconds, or a little beyond it, but past no long one."""
+        while self._stops and self._stops[0] <= self._now:
+            heapq.heappop(self._stops)
         slack = 0.0 if exact else LATENESS * (self._now - self._stirred_at)
-        self._now += max(seconds, slack)
+        beyond = min(self._now + slack, self._stops[0] if self._stops else math.inf)
+        self._now = max(self._now + seconds, beyond)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As every loop does; long timers are remembered."""
+        if when - self._now > _SHORT_S:
+            heapq.heappush(self._stops, when)
+        return super().call_at(when, callback, *args, context=context)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """As every loop does; time waits for it."""

@@ -3,11 +3,15 @@
 import json
 import socket
 
+import msgspec
 import pytest
 
 from engine.cli.doctor import examine
 from engine.cli.probes import _clock as clock_of
-from engine.cli.probes import probe_callback, probe_directory, probe_rights
+from engine.cli.probes import probe_callback, probe_directory, probe_keys, probe_rights, probe_token
+from engine.client.client import Access, Client
+from engine.clock import SystemClock
+from engine.contract.sandbox import MINT
 from engine.emulator.faults import Faults
 from engine.emulator.server import Emulator
 from engine.errors import Exit
@@ -153,3 +157,30 @@ def test_a_pipeline_without_a_platform_needs_none(engine, folder) -> None:
 
     assert (answer.exit_code, list(_checks(answer))[-1]) == (0, "platform")
     assert not (folder / ".engine").exists()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_given", [True, False], ids=["given", "minted"])
+async def test_a_sandbox_token_is_proven_too(is_given) -> None:
+    """One that an administrator gave, or one that the app's own credentials mint: for the sandbox, and proven."""
+    pool = PooledTransport(concurrency=2)
+    async with Emulator() as emulator:
+        access = Access(
+            auth_url=emulator.base_url,
+            api_url=emulator.sandbox_url,
+            issuer=emulator.base_url,
+            client_id=emulator.client_id,
+            client_secret=Secret(emulator.client_secret),
+            is_sandbox=True,
+        )
+        checks, keyring = await probe_keys(access, pool)
+        if is_given:
+            live = msgspec.structs.replace(access, api_url=emulator.base_url, is_sandbox=False, scopes=MINT.scopes)
+            client = Client(pool, live, clock=SystemClock(), keyring=keyring)
+            minted = await client.answered(MINT.name, {"client_id": emulator.client_id})
+            access = msgspec.structs.replace(access, sandbox_token=Secret(minted.answer.token), client_id=None)
+        check, claims = await probe_token(access, pool, keyring)
+    await pool.aclose()
+
+    assert {one.verdict for one in checks} == {"ok"}
+    assert (check.verdict, claims.aud) == ("ok", ["sandbox"])

@@ -75,6 +75,26 @@ def test_a_timer_is_late_by_a_small_share_of_the_quiet_before_it(on_leaps) -> No
     assert took_s == pytest.approx(5, rel=0.25)
 
 
+def test_an_answer_just_before_its_deadline_is_in_time(on_leaps) -> None:
+    """However long it was quiet, and with a heartbeat beside it: two long timers are never met at once."""
+
+    async def main(loop: LeapLoop) -> float:
+        clock = LeapClock(loop)
+
+        async def beat() -> None:
+            while True:
+                await clock.sleep(0.25)
+
+        beating = asyncio.create_task(beat())
+        for lasts_s in (29.0, 299.0, 3599.0):
+            async with asyncio.timeout(lasts_s + 1):
+                await clock.sleep(lasts_s)
+        beating.cancel()
+        return loop.time()
+
+    assert on_leaps(main) == pytest.approx(29 + 299 + 3599, abs=1)
+
+
 def test_time_stands_still_while_a_thread_works(on_leaps, tmp_path) -> None:
     """Work on an executor, on a hand of ours and in the ledger's writer takes none of the loop's time."""
 
