@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from engine.store.reading import Glance
 
 _COUNTS = ("read", "accepted", "rejected", "dead", "filtered", "jobs")
 _LETTERS_MAX = 10_000
+_DISABLED = "OTEL_SDK_DISABLED"
 
 
 class Played(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,10 +58,24 @@ def rehearse(spec: PipelineSpec, spec_path: str, scenario: ScenarioSpec, folder:
     Raises:
         ConfigError: the fault script makes no sense.
     """
-    with asyncio.Runner(loop_factory=LeapLoop) as runner:
+    with _without_traces(), asyncio.Runner(loop_factory=LeapLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, LeapLoop)  # noqa: S101 - made by the factory above
         return runner.run(play(spec, spec_path, scenario, folder, clock=LeapClock(loop)))
+
+
+@contextmanager
+def _without_traces() -> Iterator[None]:
+    """A test is no run: a collector that the environment names must not hear of it."""
+    before = os.environ.get(_DISABLED)
+    os.environ[_DISABLED] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_DISABLED]
+        else:
+            os.environ[_DISABLED] = before
 
 
 async def play(spec: PipelineSpec, spec_path: str, scenario: ScenarioSpec, folder: Path, *, clock: LeapClock) -> Played:

@@ -1,6 +1,8 @@
 """`engine test`: what a [[test]] block may say, and that each lie in it is told."""
 
 import json
+import os
+import socket
 
 import pytest
 
@@ -162,6 +164,23 @@ def test_a_user_reads_which_test_failed_and_why(engine, play) -> None:
     assert lines[1].startswith("  ✓ good  ")
     assert lines[2].startswith("  ✗ bad  ")
     assert lines[3:] == ["      read is 2, expected 1", "2 tests, 1 failed"]
+
+
+def test_no_collector_hears_of_a_test(play, monkeypatch) -> None:
+    """A collector named by the environment is not spoken to, and the environment is as it was."""
+    with socket.socket() as collector:
+        collector.bind(("127.0.0.1", 0))
+        collector.listen()
+        collector.setblocking(False)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.getsockname()[1]}")
+        monkeypatch.delenv("OTEL_SDK_DISABLED", raising=False)
+
+        code, _, _ = play(f'[[test]]\nname = "x"\nrows = {ROWS}\n')
+
+        assert code == 0
+        with pytest.raises(BlockingIOError):
+            collector.accept()
+    assert "OTEL_SDK_DISABLED" not in os.environ
 
 
 def test_tests_are_chosen_by_name_and_none_is_an_error(engine, play) -> None:
