@@ -15,7 +15,7 @@ from engine.pipeline.findings import Document, Fault, to_findings
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.spec import PipelineSpec
 
-FORMS = ("text", "json", "sarif")
+FORMS = ("text", "json", "sarif", "github")
 
 
 @click.command(epilog="Example:  engine check people.toml")
@@ -26,7 +26,8 @@ FORMS = ("text", "json", "sarif")
 def check(invocation: Invocation, files: tuple[str, ...], form: str) -> int:
     """Find everything that is wrong with pipelines and settings.
 
-    Exit 0 when all is well, 3 when there are findings. SARIF 2.1.0 is for code hosts and editors.
+    Exit 0 when all is well, 3 when there are findings. sarif (2.1.0) is for code hosts
+    and editors, github for the log of a workflow.
     """
     findings: list[Finding] = []
     good = []
@@ -79,6 +80,12 @@ def _report(invocation: Invocation, findings: list[Finding], good: list[str], fo
         from engine.cli.sarif import sarif_log
 
         emit_json(sarif_log(findings))
+        return
+    if form == "github":
+        from engine.cli.annotations import error_commands
+
+        for line in error_commands(findings):
+            emit(line)
         return
     for name in good:
         emit(f"{name}: ok")

@@ -1,4 +1,4 @@
-"""`engine check --format sarif`: a log that code hosts and editors can read."""
+"""`engine check --format sarif` and `github`: findings as code hosts and editors can read them."""
 
 import json
 import shutil
@@ -100,3 +100,19 @@ def test_names_and_flags_are_places_too(engine, folder) -> None:
 
     assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "m%C3%BCde%20rows.toml"
     assert flagged[0]["locations"] == [{"logicalLocations": [{"fullyQualifiedName": "--set job.batch.rows"}]}]
+
+
+def test_a_workflow_shows_findings_at_their_lines(engine, folder) -> None:
+    """`--format github`: one command a finding, with file, line and columns; nothing in it can be another command."""
+    (folder / "a,b.toml").write_text((folder / "people.toml").read_text().replace("rows = 10", 'rows = "50%\\n::x"'))
+
+    answer = engine("check", "a,b.toml", "--format", "github")
+
+    (line,) = answer.stdout.splitlines()
+    assert answer.exit_code == Exit.CONFIGURATION
+    assert line.startswith(
+        "::error file=a%2Cb.toml,title=config.type,line=11,col=18,endColumn=27::`rows` needs an integer"
+    )
+    assert "50%25" in line
+    flagged = engine("--set", "job.batch.rows=0", "check", "people.toml", "--format", "github").stdout
+    assert flagged.startswith("::error title=config.range::")
