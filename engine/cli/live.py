@@ -86,6 +86,12 @@ class LiveView:
         """Write lines that stay, above the panel."""
         self._write(self._erase() + "".join(line + "\n" for line in lines))
 
+    @property
+    def fields(self) -> dict[str, object]:
+        """The numbers of now, for whoever looks on from outside."""
+        now_s = self._loop.time() if self._loop else self._started_s
+        return line_fields(self.tally, self._pipeline, now_s - self._started_s)
+
     def _warn(self, event: Warned) -> None:
         if self._is_tty:
             self.say([f"  warning   {event.message} [{event.code}]"])

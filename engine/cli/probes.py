@@ -32,7 +32,8 @@ from engine.pipeline.callback import host_and_port, unmet
 from engine.pipeline.spec import CallbackSpec, PipelineSpec
 from engine.ports import Transport
 from engine.settings import Secret
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 from engine.transport.probing import addresses_of, certificate_ends_s, connect, is_proxied
 from engine.trust.bearer import Claims
 from engine.trust.keyring import Keyring

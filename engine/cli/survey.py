@@ -14,7 +14,6 @@ import msgspec
 from engine.components.catalog import open_source, open_transforms
 from engine.components.sources.pages import Gate
 from engine.components.sources.streams import STDIN
-from engine.contract.kinds import KINDS
 from engine.contract.profile import PROFILE
 from engine.jobs.batcher import Batcher, Cut
 from engine.jobs.lifecycle import SUBMITTED
@@ -127,11 +126,13 @@ def _cutting(spec: PipelineSpec) -> tuple[Packing, Batcher, int]:
     if spec.job is None:
         packer, bytes_max = lines_of(spec)
         return packer, Batcher(rows_max=rows_max(spec), bytes_max=bytes_max, envelope_bytes=0), bytes_max - 1
-    kind = KINDS[spec.job.kind]
+    kind = PROFILE.kinds[spec.job.kind]
     packer = packer_of(kind, spec.job.payload, secrecy_level=spec.job.secrecy_level)
     bytes_max = min(spec.job.batch.bytes, PROFILE.body_max)
     batcher = Batcher(
-        rows_max=min(spec.job.batch.rows, kind.rows_max), bytes_max=bytes_max, envelope_bytes=packer.envelope_bytes
+        rows_max=min(spec.job.batch.rows, PROFILE.profile_ids_max),
+        bytes_max=bytes_max,
+        envelope_bytes=packer.envelope_bytes,
     )
     return packer, batcher, bytes_max - packer.envelope_bytes - 1
 

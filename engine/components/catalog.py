@@ -18,12 +18,16 @@ from engine.components.sources.files import VALUES_MAX
 from engine.components.sources.letters import LetterSource
 from engine.components.sources.ndjson import NdjsonSource
 from engine.components.sources.pages import Gate, PagesSource
+from engine.components.sources.shared import open_shared
+from engine.components.transforms.cleaning import Cast, Flatten, Mask
+from engine.components.transforms.computing import Map, Where
 from engine.components.transforms.filter import Filter
 from engine.components.transforms.python import TIMEOUT_S, Python, resolve
 from engine.components.transforms.shaping import Rename, Select, Set
 from engine.errors import ConfigError
 from engine.pipeline.spec import SinkSpec, SourceSpec, TransformSpec
 from engine.ports import Sink, Source, Transform
+from engine.record import Share
 from engine.store.letters import Shelf
 
 SOURCES = {
@@ -35,7 +39,11 @@ TRANSFORMS = {
     "select": "keep only these members",
     "rename": "give members new names",
     "set": "give members constant values",
-    "filter": "keep the records for which a comparison holds",
+    "map": "give members the values of expressions",
+    "filter": "keep the records for which a comparison or an expression holds",
+    "cast": "make typed values out of text",
+    "mask": "make private values unreadable",
+    "flatten": "make members of objects members of the row",
     "python": "call a function of your own over a batch",
 }
 SINKS = {
@@ -47,11 +55,16 @@ SINKS = {
 
 
 def open_source(
-    spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX, gate: Gate | None = None
+    spec: SourceSpec,
+    *,
+    want_values: bool,
+    values_max: int = VALUES_MAX,
+    gate: Gate | None = None,
+    share: Share | None = None,
 ) -> Source:
     """The source of a pipeline; `want_values` when transforms will read the objects, each of `values_max` at most.
 
-    Listings are asked for through `gate`, once it is connected.
+    Listings are asked for through `gate`, once it is connected. With `share` only that share of the files is read.
 
     Nothing is opened yet: `read` raises InputError for what is not there.
 
@@ -60,6 +73,8 @@ def open_source(
     """
     if spec.type == "platform":
         return PagesSource(spec, gate or Gate(), want_values=want_values, values_max=values_max)
+    if share is not None:
+        return open_shared(spec, share, want_values=want_values, values_max=values_max)
     kind = CsvSource if spec.type == "csv" else NdjsonSource
     return kind(spec, want_values=want_values, values_max=values_max)
 
@@ -90,17 +105,30 @@ def _transform(spec: TransformSpec, base: Path) -> Transform:
             return Rename(fields)
         case TransformSpec(type="set", values=dict(values)):
             return Set(values)
+        case TransformSpec(type="map", values=dict(values)):
+            return Map(values)
+        case TransformSpec(type="filter", where=str(where)):
+            return Where(where)
+        case TransformSpec(type="cast", fields=dict(fields)):
+            return Cast(fields, bad=spec.bad or "reject")
+        case TransformSpec(type="mask", fields=tuple(fields)):
+            return Mask(fields, how=spec.how or "redact", secret=spec.secret)
+        case TransformSpec(type="flatten"):
+            return Flatten(spec.fields if isinstance(spec.fields, tuple) else (), separator=spec.separator or "_")
         case TransformSpec(type="filter", field=str(field), op=str(op)):
             return Filter(field, op, spec.value)
         case TransformSpec(type="python", call=str(call)):
             return Python(call, resolve(call, base), timeout_s=spec.timeout or TIMEOUT_S)
     needs = {"select": "`fields`, a list", "rename": "`fields`, a table", "set": "`values`, a table"}
-    needs |= {"filter": "`field` and `op`", "python": "`call`"}
+    needs |= {"filter": "`field` and `op`, or `where`", "python": "`call`", "map": "`values`, a table"}
+    needs |= {"cast": "`fields`, a table", "mask": "`fields`, a list"}
     raise ConfigError(f"the transform `{spec.type}` needs {needs[spec.type]}")
 
 
-def open_sink(spec: SinkSpec, fields: Mapping[str, str], *, pipeline: str) -> Sink:
+def open_sink(spec: SinkSpec, fields: Mapping[str, str], *, pipeline: str, share: Share | None = None) -> Sink:
     """The sink of a pipeline, its directory created; `fields` are `[results.fields]`.
+
+    With `share` its parts and its manifest carry the share's tag, and those of other shares are left alone.
 
     Raises:
         ConfigError: CSV or Parquet without declared fields. MissingExtra: Parquet without its library.
@@ -114,7 +142,9 @@ def open_sink(spec: SinkSpec, fields: Mapping[str, str], *, pipeline: str) -> Si
             f'[sink] type = "{spec.type}" needs to know its columns',
             hint="declare the columns in [results.fields], or use ndjson",
         )
-    directory = PartsDirectory(spec.path, pipeline=pipeline)
+    # The directory belongs to the pipeline, not to one of its shares.
+    owner, tag = (pipeline.removesuffix(f".{share.tag}"), share.tag) if share else (pipeline, "")
+    directory = PartsDirectory(spec.path, pipeline=owner, tag=tag)
     match spec.type:
         case "csv":
             return CsvSink(spec, fields, directory)

@@ -224,6 +224,6 @@ def _letter(bad: BadRecord) -> DeadLetter:
         line=bad.line,
         start=bad.start,
         end=bad.end,
-        key="",
+        key=bad.key,
         raw=bad.raw,
     )

@@ -245,6 +245,7 @@ def without_oversized(batch: Batch, items: Sequence[bytes], item_max: int) -> tu
             code="record.too_large",
             reason=f"{len(items[index])} bytes do not fit into a job of at most {item_max}",
             lines=batch.line_after(index) - batch.lines[index],
+            key=batch.keys[index],
         )
         for index in over
     ]

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import RemoteJob, error_of
+from engine.contract.profile import PROFILE
 from engine.errors import (
     BrokenAnswer,
     CapExceeded,
@@ -25,7 +26,6 @@ from engine.errors import (
     Missing,
     RecordError,
     Rejected,
-    RunFailed,
     Unbalanced,
 )
 from engine.events import ResultFetched, Waited
@@ -37,7 +37,7 @@ from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Settled, Watcher
 from engine.record import DeadLetter, Mark
-from engine.runtime.causes import causes_of
+from engine.runtime.causes import failing_as
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
 from engine.runtime.landing import Landing
@@ -113,12 +113,8 @@ class Run:
             RunFailed: a stage failed; the ledger holds everything the next run needs.
         """
         try:
-            await self._run(jobs, marks, limit)
-        except BaseExceptionGroup as failures:
-            causes = list(causes_of(failures))
-            if not causes:
-                raise
-            raise RunFailed(causes[0].message, pipeline=self._pipeline, causes=causes) from failures
+            with failing_as(self._pipeline):
+                await self._run(jobs, marks, limit)
         finally:
             self._stages.landing.discard()
 
@@ -301,6 +297,7 @@ class Run:
             letters = await self._letters(job, outcome)
             took_s = clock.monotonic() - started
             self._stages.tools.observer.notice(ResultFetched(outcome.accepted, outcome.body_bytes, took_s))
+            self._stages.tools.observer.notice(Waited("decode", outcome.decode_s))
             self._stages.tools.observer.notice(
                 fetch_span(job, outcome.body_bytes, now_ns=clock.now_ns(), took_s=took_s)
             )
@@ -345,7 +342,7 @@ def _again_s(exc: EngineError, tries: int) -> float | None:
     match exc:
         case BrokenAnswer() if tries < _FETCH_TRIES:
             return 0.05 * 2.0**tries
-        case Conflict() if tries < _READY_TRIES and exc.facts.get("platform_code") == "job_not_ready":
+        case Conflict() if tries < _READY_TRIES and exc.facts.get("platform_code") == PROFILE.result_not_ready_code:
             # The job ended, a GET said so; the result only takes a moment more (contract 9.4).
             return min(max(0.05 * 2.0**tries, exc.retry_after_s or 0.0), _READY_WAIT_MAX_S)
         case _:

@@ -17,7 +17,8 @@ from engine.emulator.server import Emulator
 from engine.errors import Exit
 from engine.pipeline.spec import CallbackSpec
 from engine.settings import EmulatorSettings, Platform, Secret, Settings
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 from engine.transport.pooled import PooledTransport
 from engine.trust.bearer import Claims
 

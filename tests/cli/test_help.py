@@ -19,13 +19,22 @@ HEAVY = {
     "aiohttp", "asyncio", "cryptography", "joserfc", "msgspec", "opentelemetry", "orjson", "sqlite3", "ssl", "tomllib",
     "unittest", "uvloop",
 }  # fmt: skip
-# What these write on stdout is JSON already, or a script for a shell.
-WITHOUT_JSON = {"call", "emulator", "schema", "dlq export", "completion"}
+# What these write on stdout is JSON already, a script for a shell, or text to be read.
+WITHOUT_JSON = {
+    "call", "emulator", "schema", "dlq export", "completion", "contract openapi", "docs build", "docs serve",
+    "docs show",
+}  # fmt: skip
 # Examples that cannot be played to their end here, each for its reason; their words are still read.
 UNPLAYABLE = {
     "engine login --no-browser": "waits for a person",
     "engine emulator --port 4380": "serves until it is stopped",
     "engine jobs reattach 1": "needs a job that is dead",
+    "engine verify token token.txt --keys jwks.json --audience sandbox": "needs a token of that audience",
+    "engine token verify token.txt --audience sandbox": "needs a token of that audience",
+    "engine docs build site": "needs the extra `docs`",
+    "engine docs serve --port 0": "serves until it is stopped",
+    "engine verify webhook body.json --headers headers.txt --secret secret.txt": "needs a delivery",
+    "engine call discovery.openapi | engine contract diff -": "is a pipe, for a shell",
     "engine run people.toml": "played first, in the fixture",
 }
 
@@ -44,7 +53,7 @@ COMMANDS = {" ".join(path): command for path, command in _commands(cli)}
 
 
 def _example(command: click.Command) -> str:
-    found = re.fullmatch(r"Example:  (engine .+)", command.epilog or "")
+    found = re.search(r"^ *Example: +(engine .+)$", command.epilog or command.help or "", re.MULTILINE)
     assert found, command.name
     return found[1]
 
@@ -69,7 +78,10 @@ def prepared(tmp_path_factory):
     (folder / "people.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run("engine run people.toml").returncode == Exit.OVER_BUDGET
     chain = run('engine call provenance.get \'{"evidence_id": "ev_local_001", "algorithm": "ml-dsa-65"}\'')
-    (folder / "chain.json").write_text(chain.stdout)
+    (folder / "t.json").write_text(chain.stdout)
+    app = {"grant_type": "client_credentials", "client_id": "app_local", "client_secret": "emulator-secret"}
+    token = run(f"engine call oauth.token '{json.dumps(app)}'").stdout
+    (folder / "token.txt").write_text(json.loads(token)["access_token"])
     (folder / "keys.json").write_text(run('engine call provenance.keys \'{"algorithm": "ml-dsa-65"}\'').stdout)
     return run
 
@@ -94,8 +106,10 @@ def test_every_command_has_an_example_of_itself(engine, name) -> None:
     """The help of each command ends with an example of this very command, whose words it understands."""
     words = shlex.split(_example(COMMANDS[name]))
 
+    if "|" in words:
+        words = words[words.index("|") + 1 :]
     assert words[: 1 + len(name.split())] == ["engine", *name.split()]
-    assert f"Example:  {' '.join(words[:2])}" in engine(*name.split(), "--help").stdout
+    assert f"{' '.join(words[:2])}" in engine(*name.split(), "--help").stdout
     with click.Context(cli) as context:
         COMMANDS[name].make_context(name, words[1 + len(name.split()) :], parent=context)
 

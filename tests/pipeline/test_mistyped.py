@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.emulator.crafts import CRAFTS
 from engine.errors import Finding, PlanError
 from engine.pipeline.locate import KeyPath, Spot, locate
@@ -101,10 +101,10 @@ def test_what_stands_under_a_misspelt_key_is_judged_too(findings, good) -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PROFILE.kinds)
 def test_payload_members_are_those_that_the_emulator_reads(kind) -> None:
     """What a kind says of its payload is what the emulator's own type of that payload has."""
-    assert set(KINDS[kind].members) == set(CRAFTS[kind].payload.__struct_fields__)
+    assert set(PROFILE.kinds[kind].members) == set(CRAFTS[kind].payload.__struct_fields__)
 
 
 def test_a_payload_member_that_resembles_none_is_let_through(findings, good) -> None:

@@ -36,8 +36,8 @@ Compression = Literal["none", "gzip", "zstd"]
 MANIFEST = "_manifest.json"
 _SUFFIXES: dict[Compression, str] = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 _BUFFER_BYTES = 1024 * 1024
-_PART = re.compile(r"part-\d{4,}-\d{6,}\.(?:ndjson|csv|parquet)(?:\.gz|\.zst)?")
-_TEMPORARY = re.compile(r"\.(?:part-\d{4,}-\d{6,}\.[a-z.]+|_manifest\.json)\.tmp")
+_PART = r"part-\d{{4,}}-{tag}\d{{6,}}\.(?:ndjson|csv|parquet)(?:\.gz|\.zst)?"
+_TEMPORARY = r"\.(?:part-\d{{4,}}-{tag}\d{{6,}}\.[a-z.]+|{manifest})\.tmp"
 
 
 class PartRecord(msgspec.Struct, frozen=True):
@@ -77,12 +77,18 @@ def _compressor(compression: Compression) -> _Compressor:
 class PartsDirectory:
     """The directory of one sink; created if absent.
 
+    With `tag`, of one share of a pipeline: its parts and its manifest carry it in their names, and it touches no other.
+
     Raises OutputError where the directory, or a file in it, cannot be written.
     """
 
-    def __init__(self, path: str, *, pipeline: str) -> None:
+    def __init__(self, path: str, *, pipeline: str, tag: str = "") -> None:
         self.path = Path(path)
         self.pipeline = pipeline
+        self._tag = f"{tag}-" if tag else ""
+        self._manifest = manifest_name(tag)
+        self._part = re.compile(_PART.format(tag=self._tag))
+        self._temporary = re.compile(_TEMPORARY.format(tag=self._tag, manifest=re.escape(self._manifest)))
         with self._translated("."):
             self.path.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -92,7 +98,7 @@ class PartsDirectory:
 
     def name_of(self, *, epoch: int, number: int, suffix: str, compression: Compression = "none") -> str:
         """The final name of a part."""
-        return f"part-{epoch:04d}-{number:06d}.{suffix}{_SUFFIXES[compression]}"
+        return f"part-{epoch:04d}-{self._tag}{number:06d}.{suffix}{_SUFFIXES[compression]}"
 
     def create(self, name: str) -> int:
         """Open a new file under the temporary name of `name`; what an earlier run left there goes."""
@@ -109,7 +115,7 @@ class PartsDirectory:
         On failure neither name stands.
         """
         temporary = _temporary(name)
-        file = "manifest" if name == MANIFEST else "sink"
+        file = "manifest" if name == self._manifest else "sink"
         with self._translated(name):
             try:
                 try:
@@ -145,7 +151,9 @@ class PartsDirectory:
             # By the open directory, not by its path, which may lead elsewhere by now.
             names = os.listdir(self._fd)  # noqa: PTH208
             doomed = [
-                name for name in names if _TEMPORARY.fullmatch(name) or (_PART.fullmatch(name) and name not in keep)
+                name
+                for name in names
+                if self._temporary.fullmatch(name) or (self._part.fullmatch(name) and name not in keep)
             ]
             for name in doomed:
                 os.unlink(name, dir_fd=self._fd)
@@ -156,16 +164,16 @@ class PartsDirectory:
     def write_manifest(self, document: Mapping[str, Any]) -> str:
         """Replace the manifest, durably and at once; `version` and `pipeline` are put first. Its path."""
         body = payload.encode({"version": 1, "pipeline": self.pipeline, **document}) + b"\n"
-        fd = self.create(MANIFEST)
-        with self._translated(MANIFEST):
+        fd = self.create(self._manifest)
+        with self._translated(self._manifest):
             try:
                 write_all(fd, body)
             except OSError:
                 os.close(fd)
-                self.remove_temporary(MANIFEST)
+                self.remove_temporary(self._manifest)
                 raise
-        self.publish(fd, MANIFEST)
-        return str(self.path / MANIFEST)
+        self.publish(fd, self._manifest)
+        return str(self.path / self._manifest)
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -312,6 +320,11 @@ def unwritable(path: str, exc: OSError) -> OutputError:
         hint="check the sink's path, its mode, and the space on its disk",
         path=path,
     )
+
+
+def manifest_name(tag: str = "") -> str:
+    """What the manifest is called: the whole pipeline's, or that of one share."""
+    return f"_manifest.{tag}.json" if tag else MANIFEST
 
 
 def _temporary(name: str) -> str:
