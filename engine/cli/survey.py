@@ -15,6 +15,7 @@ from engine.components.catalog import open_source, open_transforms
 from engine.components.sources.pages import Gate
 from engine.components.sources.streams import STDIN
 from engine.contract.profile import PROFILE
+from engine.errors import ConfigError
 from engine.jobs.batcher import Batcher, Cut
 from engine.jobs.lifecycle import SUBMITTED
 from engine.jobs.pack import Packing, packer_of
@@ -26,6 +27,7 @@ from engine.runtime.reading import without_oversized
 from engine.runtime.transform import transform
 from engine.settings import Settings
 from engine.store.reading import Glance
+from engine.store.shares import shares_begun
 
 
 class Survey(msgspec.Struct, kw_only=True):
@@ -60,8 +62,17 @@ class Past(msgspec.Struct, kw_only=True):
 
 
 def look_back(settings: Settings, spec: PipelineSpec) -> Past:
-    """What there is in the ledger, or nothing where there is none yet."""
+    """What there is in the ledger, or nothing where there is none yet.
+
+    Raises:
+        ConfigError: the pipeline runs in several processes.
+    """
     directory = Path(settings.state_dir) / spec.name
+    if shares_begun(directory):
+        raise ConfigError(
+            f"{spec.name} runs in several processes, each with a ledger of its own: only those of one have a plan",
+            hint=f"engine status {spec.name}",
+        )
     if not (directory / "ledger.sqlite").is_file():
         return Past()
     with Glance(directory) as glance:

@@ -102,6 +102,19 @@ def test_a_plan_connects_to_nothing_and_writes_nothing(folder, profile) -> None:
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
+def test_a_divided_pipeline_has_no_plan_and_its_shares_have_a_status(engine, spawn) -> None:
+    """What runs in several processes is refused rather than planned wrongly; each share says how it stands."""
+    out, told = spawn("run", "people.toml", "--processes", "2", "-q").communicate(timeout=100)
+    assert "25 rows in" in out, told
+
+    answer = engine("plan", "people.toml")
+    standings = [json.loads(line) for line in engine("status", "people", "--json").stdout.splitlines()]
+
+    assert (answer.exit_code, "in several processes" in answer.stderr) == (Exit.CONFIGURATION, True)
+    assert [standing["state"] for standing in standings] == ["done", "done"]
+    assert sum(standing["run"]["accepted"] for standing in standings) == 25
+
+
 def test_a_user_reads_it_at_a_glance(engine, folder) -> None:
     """Input, batches, platform, requests, time and what is unfinished, one line each."""
     lines = engine("plan", "people.toml").stdout.splitlines()
