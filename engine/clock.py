@@ -9,6 +9,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
+from typing import Any
+
+
+def hold_time(future: asyncio.Future[Any]) -> None:
+    """Say that a thread works on this: where time leaps (`engine test`) it waits meanwhile. Nothing elsewhere."""
+    hold = getattr(future.get_loop(), "hold", None)
+    if hold is not None:
+        hold(future)
 
 
 class SystemClock:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import failpoints
+from engine.clock import hold_time
 from engine.errors import ConfigError, EngineError, LedgerBroken, OutputError
 from engine.events import Waited
 from engine.store.room import Room
@@ -151,6 +152,7 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
+        hold_time(future)
         self._tickets.put((statements, future, loop))
         return future
 
