@@ -21,7 +21,7 @@ from engine.access import asking_also, open_access, person_access, platform_name
 from engine.client.client import Access, Client
 from engine.clock import SystemClock
 from engine.codec.fields import struct_of
-from engine.components.catalog import open_letters, open_sink, open_source, open_transforms
+from engine.components.catalog import open_letters, open_source, open_transforms, sink_of
 from engine.components.sources.pages import Gate
 from engine.contract.catalog import route_of
 from engine.contract.exchange import Request, Trace
@@ -274,8 +274,7 @@ def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools, shelf: Shelf |
         item_max=batch_bytes - packer.envelope_bytes - 1,
         tools=tools,
     )
-    sink = open_sink(spec.sink, spec.results.fields, pipeline=spec.name)
-    return _Parts(reader=reader, sink=sink, tools=tools, gate=gate)
+    return _Parts(reader=reader, sink=sink_of(spec, owner=tools.ledger.identity), tools=tools, gate=gate)
 
 
 async def _work(
@@ -300,7 +299,7 @@ async def _work(
 
 def _landing(spec: PipelineSpec, opened: Opened, parts: _Parts) -> Landing:
     return Landing(
-        sink=parts.sink, spec=spec.sink, run=opened.run, pipeline=spec.name, tools=parts.tools, parts=opened.parts
+        sink=parts.sink, spec=spec, run=opened.run, recall=parts.reader.recall, tools=parts.tools, parts=opened.parts
     )
 
 

@@ -49,8 +49,9 @@ class FieldType(msgspec.Struct, frozen=True):
     def annotation(self) -> Any:
         """The type msgspec decodes into."""
         kind = Literal[self.choices] if self.word == "enum" else _WORDS[self.word]
-        # Raw takes a null as the bytes `null`; only an absent member needs the None.
-        return kind | None if self.nullable else kind
+        # Raw takes a null as the bytes `null`, and a union with None would take nothing else; an absent member is None
+        # by its default.
+        return kind | None if self.nullable and self.word != "json" else kind
 
     def __str__(self) -> str:
         text = f"enum({', '.join(self.choices)})" if self.word == "enum" else self.word

@@ -5,7 +5,7 @@ The one file that knows them all; none of them knows another kind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from engine.components.sinks.csv import CsvSink
@@ -13,6 +13,7 @@ from engine.components.sinks.ndjson import NdjsonSink
 from engine.components.sinks.parquet import ParquetSink
 from engine.components.sinks.parts import PartsDirectory
 from engine.components.sinks.platform import PlatformSink
+from engine.components.sinks.postgres import PostgresSink
 from engine.components.sources.csv import CsvSource
 from engine.components.sources.files import VALUES_MAX
 from engine.components.sources.letters import LetterSource
@@ -22,7 +23,8 @@ from engine.components.transforms.filter import Filter
 from engine.components.transforms.python import TIMEOUT_S, Python, resolve
 from engine.components.transforms.shaping import Rename, Select, Set
 from engine.errors import ConfigError
-from engine.pipeline.spec import SinkSpec, SourceSpec, TransformSpec
+from engine.pipeline.databases import landed_key
+from engine.pipeline.spec import PipelineSpec, SinkSpec, SourceSpec, TransformSpec
 from engine.ports import Sink, Source, Transform
 from engine.store.letters import Shelf
 
@@ -43,6 +45,7 @@ SINKS = {
     "csv": "quoted text with a header; plain, gzip or zstd",
     "parquet": "typed columns; needs the extra `parquet`",
     "platform": "a route of the platform, asked once for each row",
+    "postgres": "rows of a table, merged by key or appended; needs the extra `postgres`",
 }
 
 
@@ -99,8 +102,19 @@ def _transform(spec: TransformSpec, base: Path) -> Transform:
     raise ConfigError(f"the transform `{spec.type}` needs {needs[spec.type]}")
 
 
+def sink_of(spec: PipelineSpec, *, owner: Callable[[], str]) -> Sink:
+    """The sink of a pipeline; `owner` says what its ledger is known by, where several could write to one place.
+
+    Raises:
+        ConfigError, MissingExtra, OutputError, RecordError: as `open_sink`.
+    """
+    if spec.sink.type == "postgres":
+        return PostgresSink(spec.sink, spec.results.fields, pipeline=spec.name, key=landed_key(spec), owner=owner())
+    return open_sink(spec.sink, spec.results.fields, pipeline=spec.name)
+
+
 def open_sink(spec: SinkSpec, fields: Mapping[str, str], *, pipeline: str) -> Sink:
-    """The sink of a pipeline, its directory created; `fields` are `[results.fields]`.
+    """A sink of files, its directory created, or of a route; `fields` are `[results.fields]`.
 
     Raises:
         ConfigError: CSV or Parquet without declared fields. MissingExtra: Parquet without its library.

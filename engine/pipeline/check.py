@@ -20,6 +20,7 @@ from engine.contract.profile import PROFILE, Profile
 from engine.errors import RecordError
 from engine.loopback import is_loopback
 from engine.pipeline.callback import check_callback
+from engine.pipeline.databases import check_databases
 from engine.pipeline.findings import Fault, did_you_mean
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB
@@ -77,6 +78,7 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults += _sink(parts.sink, parts)
     faults += _between(parts)
     faults += check_routes(parts.source, parts.request, parts.sink)
+    faults += check_databases(parts.sink, parts.results)
     return faults
 
 
@@ -203,7 +205,7 @@ def _sink(sink: SinkSpec, parts: Parts) -> Iterator[Fault]:
         yield _fault(("sink", "type"), "missing", message, 'for example: id = "str"')
     if sink.type == "parquet" and parts.memory is not None and sink.row_group > parts.memory:
         yield _fault(("sink", "row_group"), "conflict", "a row group does not fit into `memory`")
-    if not sink.path and sink.type != "platform":
+    if not sink.path and sink.type not in ("platform", "postgres"):
         yield _fault(("sink", "path"), "missing", "`path` is missing in [sink]", 'path = "out/name"')
     if not sink.path:
         return

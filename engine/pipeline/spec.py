@@ -172,16 +172,28 @@ class RotateSpec(_Table, frozen=True):
 
 
 class SinkSpec(_Table, frozen=True):
-    """`[sink]`: where accepted rows land: as parts in a directory with a manifest, or at a route of the platform."""
+    """`[sink]`: where accepted rows land: as parts in a directory with a manifest, in a table, or at a route."""
 
     type: Annotated[
-        Literal["ndjson", "csv", "parquet", "platform"],
-        Meta(description="Format of the parts; platform: a route that takes each row."),
+        Literal["ndjson", "csv", "parquet", "platform", "postgres"],
+        Meta(description="Format of the parts; platform: a route that takes each row; postgres: a table."),
     ]
     path: Annotated[str, Meta(description="A directory, relative to the working directory.")] = ""
     route: Annotated[
         str | None, Meta(description="platform only: asked once for each row, whose members are its question.")
     ] = None
+    url: Annotated[
+        Secret | None, Meta(description="postgres only: a reference, ${secret:env:…}, to postgresql://USER:PASSWORD@…")
+    ] = None
+    table: Annotated[str | None, Meta(description="postgres only: table or schema.table; it must be there.")] = None
+    mode: Annotated[
+        Literal["upsert", "append"],
+        Meta(description="postgres only: upsert replaces the row of the same `key`, append only adds."),
+    ] = "upsert"
+    key: Annotated[tuple[str, ...], Meta(description="postgres only: columns that make a row unique, for upsert.")] = ()
+    part_column: Annotated[
+        str, Meta(description="postgres only: bigint column by which mode append finds the rows of a part again.")
+    ] = "engine_part"
     rotate: RotateSpec = RotateSpec()
     row_group: Annotated[Bytes, Meta(description="Parquet only: size of a row group.", ge=1024)] = 16 * 1024 * 1024
     compression: Annotated[Literal["none", "gzip", "zstd"], Meta(description="Of the part files.")] = "none"

@@ -165,7 +165,9 @@ class Session:
         """The report when every row of the input has ended before: the books of the run that ended them."""
         done = opened.last_done or opened.run
         report = self._report(done, self._tools.ledger.book(done.run_id), "nothing_new", opened)
-        report.manifest = str(Path(self._spec.sink.path) / "_manifest.json") if opened.parts else None
+        report.manifest = (
+            str(Path(self._spec.sink.path) / "_manifest.json") if opened.parts and self._spec.sink.path else None
+        )
         return report
 
     async def close(self, opened: Opened, run: Ran, *, manifest: str | None) -> Report:

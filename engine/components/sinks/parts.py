@@ -25,6 +25,7 @@ import msgspec
 from engine import failpoints
 from engine.codec import payload
 from engine.errors import OutputError, RecordError
+from engine.record import RefusedRow
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdCompressor
@@ -47,6 +48,7 @@ class PartRecord(msgspec.Struct, frozen=True):
     rows: int
     body_bytes: int
     sha256: str
+    refused: tuple[RefusedRow, ...] = ()
 
 
 class _Compressor(Protocol):
