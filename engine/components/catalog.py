@@ -19,6 +19,7 @@ from engine.components.sources.files import VALUES_MAX
 from engine.components.sources.letters import LetterSource
 from engine.components.sources.ndjson import NdjsonSource
 from engine.components.sources.pages import Gate, PagesSource
+from engine.components.sources.postgres import PostgresSource
 from engine.components.transforms.filter import Filter
 from engine.components.transforms.python import TIMEOUT_S, Python, resolve
 from engine.components.transforms.shaping import Rename, Select, Set
@@ -32,6 +33,7 @@ SOURCES = {
     "ndjson": "JSON objects, one per line; files, globs or stdin, plain, gzip or zstd",
     "csv": "delimited text with a header; files, globs or stdin, plain, gzip or zstd",
     "platform": "what a route of the platform lists, page after page",
+    "postgres": "rows of a table or a query, in the order of a cursor; needs the extra `postgres`",
 }
 TRANSFORMS = {
     "select": "keep only these members",
@@ -63,6 +65,8 @@ def open_source(
     """
     if spec.type == "platform":
         return PagesSource(spec, gate or Gate(), want_values=want_values, values_max=values_max)
+    if spec.type == "postgres":
+        return PostgresSource(spec, want_values=want_values, values_max=values_max)
     kind = CsvSource if spec.type == "csv" else NdjsonSource
     return kind(spec, want_values=want_values, values_max=values_max)
 

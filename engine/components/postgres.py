@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +23,7 @@ T = TypeVar("T")
 Work = Callable[[Any], Awaitable[T]]
 
 _CONNECT_S = 10.0
+_LOOK_EVERY_S = 0.1
 # A command whose answer does not come: the machine at the other end is gone and sent no farewell.
 _COMMAND_S = 900.0
 _LOCK_WAIT = "30s"
@@ -41,6 +43,7 @@ class Server(msgspec.Struct, frozen=True):
     url: Secret
     need: str
     application: str
+    settings: Mapping[str, str] = {}
 
     @property
     def place(self) -> str:
@@ -53,8 +56,10 @@ class Server(msgspec.Struct, frozen=True):
         host, database = parts.hostname or "localhost", unquote(parts.path.lstrip("/"))
         return f"{host}:{port or 5432}" + (f"/{database}" if database else "")
 
-    def do(self, work: Work[T]) -> T:
+    def do(self, work: Work[T], *, stop: threading.Event | None = None) -> T:
         """Connect, do the work, disconnect. Blocks; never on a thread that has a loop.
+
+        Once `stop` is set, what the server still does for us is cancelled.
 
         Raises:
             OutputError: the server refused; with the fact `is_away`, nobody answers there now, or what stands in the
@@ -63,7 +68,7 @@ class Server(msgspec.Struct, frozen=True):
         asyncpg = _asyncpg(self.need)
         try:
             with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-                return runner.run(self._connected(asyncpg, work))
+                return runner.run(_heeding(stop, self._connected(asyncpg, work)))
         except EngineError:
             raise
         except asyncpg.PostgresError as exc:
@@ -72,7 +77,7 @@ class Server(msgspec.Struct, frozen=True):
             raise _away(f"{self.need}: {self.place} {_what_happened(exc)}") from exc
 
     async def _connected(self, asyncpg: Any, work: Work[T]) -> T:
-        settings = {"application_name": self.application, "lock_timeout": _LOCK_WAIT}
+        settings = {"application_name": self.application, "lock_timeout": _LOCK_WAIT, **self.settings}
         try:
             # Nothing is prepared for a second time, and a pooler between us and the server need not know of it.
             connecting = asyncpg.connect(
@@ -109,15 +114,29 @@ class Server(msgspec.Struct, frozen=True):
         if _CREDENTIALS.fullmatch(state):
             return ConfigError(f"{where} refused the user or the password", hint="check the user and password in `url`")
         if _PASSING.fullmatch(state):
-            return _away(f"{where} {said}")
+            return _away(f"{where} {said}", sqlstate=state)
         if _ASKED_WRONGLY.fullmatch(state):
             return ConfigError(f"{where} {said}", hint="check names, types and the rights of the user")
         return OutputError(f"{where} {said}", sqlstate=state)
 
 
-def _away(message: str) -> OutputError:
+def _away(message: str, **facts: Any) -> OutputError:
     hint = "check that the server runs and can be reached from here; a run goes on where it stopped"
-    return OutputError(message, hint=hint, is_away=True)
+    return OutputError(message, hint=hint, is_away=True, **facts)
+
+
+async def _heeding(stop: threading.Event | None, work: Coroutine[Any, Any, T]) -> T:
+    if stop is None:
+        return await work
+    task = asyncio.ensure_future(work)
+    while not (task.done() or stop.is_set()):
+        await asyncio.wait((task,), timeout=_LOOK_EVERY_S)
+    if not task.done():
+        task.cancel()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise _away("a stop was asked for") from None
 
 
 def as_input(error: OutputError) -> InputError:

@@ -78,7 +78,7 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults += _sink(parts.sink, parts)
     faults += _between(parts)
     faults += check_routes(parts.source, parts.request, parts.sink)
-    faults += check_databases(parts.sink, parts.results)
+    faults += check_databases(parts.source, parts.sink, parts.results)
     return faults
 
 
@@ -105,7 +105,7 @@ def _source(source: SourceSpec, memory: int | None) -> Iterator[Fault]:
         yield _fault(("source", "paths"), "conflict", "stdin (`-`) can be read only once")
     if any(not path for path in source.paths):
         yield _fault(("source", "paths"), "range", "an empty path names no file")
-    if not source.paths and source.type != "platform":
+    if not source.paths and source.type not in ("platform", "postgres"):
         yield _fault(("source", "paths"), "missing", "`paths` is missing in [source]", 'paths = ["in/*.ndjson"]')
     if source.type != "csv":
         if source.delimiter != ",":

@@ -11,11 +11,14 @@ from typing import Any
 from engine.contract.kinds import KINDS
 from engine.pipeline.findings import Fault, did_you_mean
 from engine.pipeline.locate import KeyPath
-from engine.pipeline.spec import PipelineSpec, ResultsSpec, SinkSpec
+from engine.pipeline.spec import PipelineSpec, ResultsSpec, SinkSpec, SourceSpec
 
-# Options of each kind of sink, and what each is when nobody has set it.
+# Options of each kind of source and sink, and what each is when nobody has set it.
+_OF_FILES: dict[str, Any] = {"paths": (), "compression": "auto"}
+_OF_QUERIES: dict[str, Any] = {"url": None, "table": None, "query": None, "cursor": (), "timeout": 300.0}
 _OF_TABLES: dict[str, Any] = {"url": None, "table": None, "mode": "upsert", "key": (), "part_column": "engine_part"}
 _OF_PARTS: dict[str, Any] = {"path": "", "compression": "none"}
+_URL_HINT = 'url = "${secret:env:DATABASE_URL}"'
 # PostgreSQL cuts longer names, and two that differ only behind would be one.
 _NAME_BYTES_MAX = 63
 
@@ -25,16 +28,42 @@ def landed_key(spec: PipelineSpec) -> str:
     return spec.results.match or KINDS[spec.job.kind].match if spec.job else spec.source.key
 
 
-def check_databases(sink: SinkSpec | None, results: ResultsSpec | None) -> Iterator[Fault]:
+def check_databases(source: SourceSpec | None, sink: SinkSpec | None, results: ResultsSpec | None) -> Iterator[Fault]:
     """Options that are missing, contradict each other, or stand where no database is meant."""
-    if sink is None:
+    if source is not None:
+        yield from _source(source)
+    if sink is not None:
+        yield from _sink(sink, results)
+
+
+def _source(source: SourceSpec) -> Iterator[Fault]:
+    if source.type != "postgres":
+        yield from _strangers(source, "source", _OF_QUERIES)
         return
+    # Delimiter and header have been told of where formats are.
+    yield from _strangers(source, "source", _OF_FILES)
+    if source.url is None:
+        yield _fault(("source", "url"), "missing", "`url` is missing in [source]", _URL_HINT)
+    if (source.table is None) == (source.query is None):
+        hint = 'table = "schema.name", or query = "SELECT …"'
+        yield _fault(("source", "table"), "missing", "[source] needs one of `table` and `query`", hint)
+    if source.table is not None:
+        yield from _table(source.table, ("source", "table"))
+    if not source.cursor:
+        hint = 'cursor = ["updated_at", "id"]'
+        message = "`cursor` is missing in [source]: the columns by which reading goes on"
+        yield _fault(("source", "cursor"), "missing", message, hint)
+    if len(set(source.cursor)) != len(source.cursor):
+        yield _fault(("source", "cursor"), "conflict", "a column stands twice in `cursor`")
+
+
+def _sink(sink: SinkSpec, results: ResultsSpec | None) -> Iterator[Fault]:
     if sink.type != "postgres":
-        yield from _strangers(sink, _OF_TABLES)
+        yield from _strangers(sink, "sink", _OF_TABLES)
         return
-    yield from _strangers(sink, _OF_PARTS)
+    yield from _strangers(sink, "sink", _OF_PARTS)
     if sink.url is None:
-        yield _fault(("sink", "url"), "missing", "`url` is missing in [sink]", 'url = "${secret:env:DATABASE_URL}"')
+        yield _fault(("sink", "url"), "missing", "`url` is missing in [sink]", _URL_HINT)
     yield from _table(sink.table, ("sink", "table"))
     columns = tuple(results.fields) if results else ()
     if results and not columns:
@@ -81,10 +110,10 @@ def _name(name: str, at: KeyPath) -> Iterator[Fault]:
         yield _fault(at, "range", f"a name in PostgreSQL has at most {_NAME_BYTES_MAX} bytes, and no NUL")
 
 
-def _strangers(sink: SinkSpec, usual: dict[str, Any]) -> Iterator[Fault]:
+def _strangers(table: SourceSpec | SinkSpec, name: str, usual: dict[str, Any]) -> Iterator[Fault]:
     for option, value in usual.items():
-        if getattr(sink, option) != value:
-            yield _fault(("sink", option), "conflict", f"a {sink.type} sink has no `{option}`")
+        if getattr(table, option) != value:
+            yield _fault((name, option), "conflict", f"a {table.type} {name} has no `{option}`")
 
 
 def _fault(at: KeyPath, code: str, message: str, hint: str = "") -> Fault:

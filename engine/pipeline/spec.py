@@ -25,7 +25,8 @@ class SourceSpec(_Table, frozen=True):
     """`[source]`: where rows come from."""
 
     type: Annotated[
-        Literal["ndjson", "csv", "platform"], Meta(description="Format of the input; platform: a listing route.")
+        Literal["ndjson", "csv", "platform", "postgres"],
+        Meta(description="Format of the input; platform: a listing route; postgres: a table or a query."),
     ]
     key: Annotated[str, Meta(description="Field that identifies a row in results, dead letters and replay.")]
     paths: Annotated[
@@ -35,6 +36,18 @@ class SourceSpec(_Table, frozen=True):
     members: Annotated[
         dict[str, Any], Meta(description="platform only: members of its question, filters for one.")
     ] = {}
+    url: Annotated[
+        Secret | None, Meta(description="postgres only: a reference, ${secret:env:…}, to postgresql://USER:PASSWORD@…")
+    ] = None
+    table: Annotated[str | None, Meta(description="postgres only: table or schema.table; or give `query`.")] = None
+    query: Annotated[str | None, Meta(description="postgres only: a SELECT whose rows are read; or give `table`.")] = (
+        None
+    )
+    cursor: Annotated[
+        tuple[str, ...],
+        Meta(description="postgres only: columns that grow and tell rows apart; reading goes on after the last."),
+    ] = ()
+    timeout: Annotated[Seconds, Meta(description="postgres only: longest wait for a page of rows.", gt=0)] = 300.0
     fields: Annotated[
         dict[str, str],
         Meta(description="Field types: str, int, float, bool, datetime, date, json, enum(a, b), each with `| None`."),

@@ -33,9 +33,9 @@ COLUMNS = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def database(postgres: Server) -> str:
-    """An empty database of its own."""
+    """A database of this file's own."""
     return postgres.create()
 
 
@@ -45,7 +45,9 @@ Opening = Callable[..., PostgresSink]
 @pytest.fixture
 def sink(postgres: Server, database: str) -> Opening:
     """Open a sink into the table `rows`, which is made first."""
-    postgres.ask(f"CREATE TABLE rows ({COLUMNS});", database=database)
+    postgres.ask(
+        f"DROP TABLE IF EXISTS rows, names, engine_parts CASCADE; CREATE TABLE rows ({COLUMNS});", database=database
+    )
 
     def opening(
         fields: dict[str, str] = FIELDS, *, owner: str = "me", named: str = "id", **options: Any

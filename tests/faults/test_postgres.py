@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from engine.components.catalog import open_source
 from engine.errors import DiskFull, Exit, RunFailed
 from engine.events import Event, PartCommitted
+from engine.pipeline.spec import SourceSpec
 from engine.runtime.drain import StopFlag
+from engine.settings import Secret
 from tests.faults.conftest import Ears
 from tests.runtime.conftest import Rig
 from tests.runtime.database import Server, serving
@@ -159,3 +163,19 @@ async def test_f33_a_server_that_is_not_there_at_the_start_is_said_at_once(rig, 
         assert rig.ledger("SELECT count(*) FROM jobs") == [(0,)]
     finally:
         fragile.start()
+
+
+def test_f33_reading_goes_on_when_the_server_is_back(fragile: Server) -> None:
+    """A server that dies between two pages of a source, and comes back: the rows go on behind the last one."""
+    database = fragile.create()
+    fragile.ask("CREATE TABLE t AS SELECT n AS id FROM generate_series(1, 15000) AS n;", database=database)
+    spec = SourceSpec(type="postgres", url=Secret(fragile.url(database)), table="t", cursor=("id",), key="id")
+    batches = open_source(spec, want_values=False).read({})
+    keys = list(next(iter(batches)).keys)
+    fragile.stop()
+    back = threading.Thread(target=fragile.start)
+    back.start()
+    keys += [key for batch in batches for key in batch.keys]
+    back.join()
+
+    assert keys == [str(number) for number in range(1, 15_001)]

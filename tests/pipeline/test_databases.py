@@ -57,6 +57,35 @@ def test_each_mistake_is_one_finding(findings, good, text, code, said) -> None:
     assert said in message
 
 
+_INPUT = '[source]\ntype = "ndjson"\npaths = ["data/*.ndjson"]\n'
+_ROWS = '[source]\ntype = "postgres"\nurl = "${secret:env:URL}"\ncursor = ["at", "id"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        (_ROWS + 'table = "raw.rows"\n', "", ""),
+        (_ROWS + 'query = "SELECT 1 AS id"\ntimeout = "5s"\n', "", ""),
+        (_ROWS, "missing", "one of `table` and `query`"),
+        (_ROWS + 'table = "t"\nquery = "SELECT 1"\n', "missing", "one of `table` and `query`"),
+        (_ROWS.replace('cursor = ["at", "id"]\n', 'table = "t"\n'), "missing", "`cursor` is missing"),
+        (_ROWS.replace('"at"', '"id"') + 'table = "t"\n', "conflict", "stands twice"),
+        (_ROWS + 'table = "a..b"\n', "range", "names no table"),
+        (_ROWS.replace('url = "${secret:env:URL}"\n', 'table = "t"\n'), "missing", "`url` is missing in [source]"),
+        (_ROWS + 'table = "t"\npaths = ["x"]\n', "conflict", "a postgres source has no `paths`"),
+        (_ROWS + 'table = "t"\nroute = "devices.list"\n', "conflict", "a postgres source has no `route`"),
+        (_ROWS + 'table = "t"\ndelimiter = ";"\n', "conflict", "a postgres source has no `delimiter`"),
+        (_INPUT + 'query = "SELECT 1"\n', "conflict", "a ndjson source has no `query`"),
+    ],
+)
+def test_what_a_source_may_say(findings, good, text, code, said) -> None:
+    """A table or a query in the order of a cursor; what is missing or a file's is one finding."""
+    assert _INPUT in good
+    found = findings(good.replace(_INPUT, text), env={"URL": _URL})
+    assert [one.finding_code for one in found] == ([f"config.{code}"] if code else [])
+    assert all(said in one.message for one in found)
+
+
 def test_the_url_is_a_secret_from_its_reading_on(good, tmp_path) -> None:
     """A parsed pipeline does not show the URL, however it is printed."""
     (tmp_path / "p.toml").write_text(good.replace(_FILES, _FIELDS + _UPSERT))

@@ -41,6 +41,38 @@ key   = "id"
 APPEND = 'mode = "append"'
 
 
+_FROM_TABLE = """
+version = 1
+name    = "rig"
+[source]
+type   = "postgres"
+url    = "${{secret:file:{directory}/url}}"
+table  = "people"
+cursor = ["changed", "id"]
+key    = "id"
+{more}
+[sink]
+type   = "ndjson"
+path   = "{directory}/out"
+rotate = {{ rows = 10_000 }}
+"""
+_PEOPLE = """
+CREATE TABLE people (id text PRIMARY KEY, changed int NOT NULL, name text);
+INSERT INTO people SELECT 'r' || n, n / 7, 'Row ' || n FROM generate_series(0, {last}) AS n;
+"""
+
+
+def from_table(rig: Rig, postgres: Server, rows: int, *, more: str = "") -> str:
+    """Let the rig's pipeline begin in a table of so many rows in a new database, which is answered."""
+    database = postgres.create()
+    secret = rig.directory / "url"
+    secret.touch(mode=0o600)
+    secret.write_text(postgres.url(database))
+    rig.text = _FROM_TABLE.format(directory=rig.directory, more=more)
+    postgres.ask(_PEOPLE.format(last=rows - 1), database=database)
+    return database
+
+
 def to_table(rig: Rig, postgres: Server, head: str, **words: str) -> str:
     """Let the rig's pipeline end in a table of a new database, which is answered."""
     database = postgres.create()
@@ -220,3 +252,65 @@ def test_killed_around_the_commit_every_row_is_there_once(tmp_path: Path, postgr
     )
     assert ours == [(0,)]
     assert PASSWORD not in out + err + (tmp_path / ".engine" / "rig" / "ledger.sqlite").read_bytes().decode("latin-1")
+
+
+# From a table --------------------------------------------------------------------------------
+
+
+def _read(rig: Rig) -> list[str]:
+    """The keys in the output files, sorted."""
+    return sorted(row["id"] for row in rig.rows())
+
+
+async def test_a_table_is_read_once_and_then_what_is_new(rig, postgres) -> None:
+    """Every row of a table lands in files; a second run finds nothing new, a third what was added behind the cursor."""
+    database = from_table(rig, postgres, 25_000)
+    first, second = await rig.run(), await rig.run()
+    postgres.ask("INSERT INTO people VALUES ('r25000', 9999, 'new'), ('r1x', 9999, 'new');", database=database)
+    third = await rig.run()
+
+    assert books(first) == ("done", 25_000, 25_000, 0, 0)
+    assert (second.outcome, third.accepted) == ("nothing_new", 2)
+    assert _read(rig) == sorted([*named(*range(25_001)), "r1x"])
+
+
+async def test_rows_of_a_table_travel_in_jobs(rig, postgres) -> None:
+    """A table as the source of jobs: each row is created at the platform, and one that is filtered is not."""
+    head, _, tail = rig.text.partition("[source]")
+    job = tail[tail.index("[job]") :]
+    from_table(rig, postgres, 120, more='[[transform]]\ntype = "filter"\nfield = "changed"\nop = "<"\nvalue = 10')
+    source = rig.text[rig.text.index("[source]") : rig.text.index("[sink]")]
+    rig.text = head + source + job
+    report = await rig.run()
+
+    assert (report.outcome, report.accepted, report.filtered) == ("done", 70, 50)
+    assert rig.keys() == named(*range(70))
+
+
+async def test_a_stopped_run_goes_on_behind_the_last_row(rig, postgres) -> None:
+    """Stopped after the first part while rows change behind it: the next run reads on, and no row comes twice."""
+    database = from_table(rig, postgres, 45_000)
+    stop = StopFlag()
+    stopped = await rig.run(stop=stop, observer=_StopsAtTheFirstPart(stop))
+    postgres.ask("UPDATE people SET name = 'changed since';", database=database)
+    report = await rig.run()
+
+    assert (stopped.outcome, report.outcome, report.read, report.open) == ("interrupted", "done", 45_000, 0)
+    assert _read(rig) == named(*range(45_000))
+
+
+@pytest.mark.parametrize("point", ["sink:rename:after:2", "ledger:planned:after:3", "ledger:committed:before:2"])
+def test_killed_while_a_table_is_read_every_row_lands_once(tmp_path: Path, postgres: Server, point: str) -> None:
+    """A kill around planning and committing: the next run has each row of the table once, with no flag."""
+    rig = Rig(tmp_path, None)  # type: ignore[arg-type]
+    from_table(rig, postgres, 45_000)
+    (tmp_path / "rig.toml").write_text(rig.text)
+    victim = start(["run", "rig.toml", "--json"], cwd=tmp_path, ENGINE_FAILPOINT=point)
+    finish(victim)
+    assert victim.returncode == -signal.SIGKILL
+    code, out, err = engine(["run", "rig.toml", "--json"], cwd=tmp_path)
+
+    assert code == 0, err
+    report = report_of(out)
+    assert (report["read"], report["accepted"], report["open"]) == (45_000, 45_000, 0)
+    assert _read(rig) == named(*range(45_000))
