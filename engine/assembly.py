@@ -199,7 +199,7 @@ async def run_pipeline(
         if order.replay is not None:
             opening = await open_replay(ledger, spec, order.replay, now_ns=clock.now_ns())
         shelf = None if opening is None else Shelf(ledger.path, opening.run.run_id)
-        parts = _open_parts(spec, spec_path, tools, shelf)
+        parts = _open_parts(order, settings, tools, shelf)
         asked = Order(spec=spec, spec_path=spec_path, platform=platform_name(settings))
         session = Session(order=asked, tools=tools, tally=tally, reader=parts.reader, sink=parts.sink)
         opened = await session.open(fresh=order.fresh, opening=opening)
@@ -255,9 +255,10 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate
 
 
-def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools, shelf: Shelf | None) -> _Parts:
-    gate, want_values = Gate(), bool(spec.transform)
-    opening = partial(open_source, gate=gate, want_values=want_values, values_max=values_max(spec))
+def _open_parts(order: RunOrder, settings: Settings, tools: Tools, shelf: Shelf | None) -> _Parts:
+    spec, gate, store = order.spec, Gate(), settings.objects
+    want_values = bool(spec.transform)
+    opening = partial(open_source, gate=gate, store=store, want_values=want_values, values_max=values_max(spec))
     is_kept = not opening(spec.source).can_reread
     source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=is_kept))
     packer, batch_bytes = lines_of(spec)
@@ -268,13 +269,13 @@ def _open_parts(spec: PipelineSpec, spec_path: str, tools: Tools, shelf: Shelf |
         open_source=partial(opening, source)
         if shelf is None
         else partial(open_letters, source, shelf, want_values=want_values),
-        transforms=open_transforms(spec.transform, base=Path(spec_path).resolve().parent),
+        transforms=open_transforms(spec.transform, base=Path(order.spec_path).resolve().parent),
         key=spec.source.key,
         packer=packer,
         item_max=batch_bytes - packer.envelope_bytes - 1,
         tools=tools,
     )
-    return _Parts(reader=reader, sink=sink_of(spec, owner=tools.ledger.identity), tools=tools, gate=gate)
+    return _Parts(reader=reader, sink=sink_of(spec, owner=tools.ledger.identity, store=store), tools=tools, gate=gate)
 
 
 async def _work(

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from engine.components.sinks.csv import CsvSink
 from engine.components.sinks.ndjson import NdjsonSink
+from engine.components.sinks.objects import ObjectDirectory
 from engine.components.sinks.parquet import ParquetSink
-from engine.components.sinks.parts import PartsDirectory
+from engine.components.sinks.parts import Directory, PartsDirectory
 from engine.components.sinks.platform import PlatformSink
 from engine.components.sinks.postgres import PostgresSink
 from engine.components.sources.csv import CsvSource
 from engine.components.sources.files import VALUES_MAX
 from engine.components.sources.letters import LetterSource
 from engine.components.sources.ndjson import NdjsonSource
+from engine.components.sources.objects import Objects
 from engine.components.sources.pages import Gate, PagesSource
 from engine.components.sources.postgres import PostgresSource
 from engine.components.transforms.filter import Filter
@@ -25,8 +27,10 @@ from engine.components.transforms.python import TIMEOUT_S, Python, resolve
 from engine.components.transforms.shaping import Rename, Select, Set
 from engine.errors import ConfigError
 from engine.pipeline.databases import landed_key
+from engine.pipeline.objects import is_object
 from engine.pipeline.spec import PipelineSpec, SinkSpec, SourceSpec, TransformSpec
 from engine.ports import Sink, Source, Transform
+from engine.settings import ObjectsSettings
 from engine.store.letters import Shelf
 
 SOURCES = {
@@ -52,11 +56,16 @@ SINKS = {
 
 
 def open_source(
-    spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX, gate: Gate | None = None
+    spec: SourceSpec,
+    *,
+    want_values: bool,
+    values_max: int = VALUES_MAX,
+    gate: Gate | None = None,
+    store: ObjectsSettings | None = None,
 ) -> Source:
     """The source of a pipeline; `want_values` when transforms will read the objects, each of `values_max` at most.
 
-    Listings are asked for through `gate`, once it is connected.
+    Listings are asked for through `gate`, once it is connected; `store` says how objects are reached.
 
     Nothing is opened yet: `read` raises InputError for what is not there.
 
@@ -68,7 +77,9 @@ def open_source(
     if spec.type == "postgres":
         return PostgresSource(spec, want_values=want_values, values_max=values_max)
     kind = CsvSource if spec.type == "csv" else NdjsonSource
-    return kind(spec, want_values=want_values, values_max=values_max)
+    source = kind(spec, want_values=want_values, values_max=values_max)
+    source.objects = Objects(store or ObjectsSettings())
+    return source
 
 
 def open_letters(spec: SourceSpec, shelf: Shelf, *, want_values: bool) -> Source:
@@ -106,7 +117,7 @@ def _transform(spec: TransformSpec, base: Path) -> Transform:
     raise ConfigError(f"the transform `{spec.type}` needs {needs[spec.type]}")
 
 
-def sink_of(spec: PipelineSpec, *, owner: Callable[[], str]) -> Sink:
+def sink_of(spec: PipelineSpec, *, owner: Callable[[], str], store: ObjectsSettings) -> Sink:
     """The sink of a pipeline; `owner` says what its ledger is known by, where several could write to one place.
 
     Raises:
@@ -114,11 +125,13 @@ def sink_of(spec: PipelineSpec, *, owner: Callable[[], str]) -> Sink:
     """
     if spec.sink.type == "postgres":
         return PostgresSink(spec.sink, spec.results.fields, pipeline=spec.name, key=landed_key(spec), owner=owner())
-    return open_sink(spec.sink, spec.results.fields, pipeline=spec.name)
+    return open_sink(spec.sink, spec.results.fields, pipeline=spec.name, store=store)
 
 
-def open_sink(spec: SinkSpec, fields: Mapping[str, str], *, pipeline: str) -> Sink:
-    """A sink of files, its directory created, or of a route; `fields` are `[results.fields]`.
+def open_sink(
+    spec: SinkSpec, fields: Mapping[str, str], *, pipeline: str, store: ObjectsSettings | None = None
+) -> Sink:
+    """A sink of files, its directory created, of objects, or of a route; `fields` are `[results.fields]`.
 
     Raises:
         ConfigError: CSV or Parquet without declared fields. MissingExtra: Parquet without its library.
@@ -132,7 +145,11 @@ def open_sink(spec: SinkSpec, fields: Mapping[str, str], *, pipeline: str) -> Si
             f'[sink] type = "{spec.type}" needs to know its columns',
             hint="declare the columns in [results.fields], or use ndjson",
         )
-    directory = PartsDirectory(spec.path, pipeline=pipeline)
+    directory: Directory
+    if is_object(spec.path):
+        directory = ObjectDirectory(spec.path, pipeline=pipeline, settings=store or ObjectsSettings())
+    else:
+        directory = PartsDirectory(spec.path, pipeline=pipeline)
     match spec.type:
         case "csv":
             return CsvSink(spec, fields, directory)

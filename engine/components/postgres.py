@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from engine.errors import ConfigError, EngineError, InputError, MissingExtra, OutputError
+from engine.errors import ConfigError, EngineError, MissingExtra, OutputError
 from engine.settings import Secret
 
 T = TypeVar("T")
@@ -137,11 +137,6 @@ async def _heeding(stop: threading.Event | None, work: Coroutine[Any, Any, T]) -
         return await task
     except asyncio.CancelledError:
         raise _away("a stop was asked for") from None
-
-
-def as_input(error: OutputError) -> InputError:
-    """The same trouble, met while reading."""
-    return InputError(error.message, hint=error.hint, **error.facts)
 
 
 def explain(exc: Any) -> str:

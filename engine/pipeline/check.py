@@ -24,6 +24,7 @@ from engine.pipeline.databases import check_databases
 from engine.pipeline.findings import Fault, did_you_mean
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB
+from engine.pipeline.objects import check_objects
 from engine.pipeline.routes import check_routes
 from engine.pipeline.spec import (
     CallbackSpec,
@@ -78,6 +79,7 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults += _sink(parts.sink, parts)
     faults += _between(parts)
     faults += check_routes(parts.source, parts.request, parts.sink)
+    faults += check_objects(parts.source, parts.sink)
     faults += check_databases(parts.source, parts.sink, parts.results)
     return faults
 
@@ -265,9 +267,14 @@ def _addresses(settings: Settings) -> Iterator[Fault]:
             urls["platform", "live", "auth_url"] = platform.live.auth_url
             urls["platform", "live", "api_url"] = platform.live.api_url
             urls["platform", "live", "docs_url"] = platform.live.docs_url
+    urls["objects", "endpoint"] = settings.objects.endpoint
     for at, url in urls.items():
         if url is not None:
-            yield from _address(at, url, carries_secrets=at[0] == "platform")
+            yield from _address(at, url, carries_secrets=at[0] != "telemetry")
+    keys = (settings.objects.access_key_id, settings.objects.secret_access_key)
+    if any(keys) and not all(keys):
+        message = "`access_key_id` and `secret_access_key` belong together"
+        yield _fault(("objects", "access_key_id" if keys[0] else "secret_access_key"), "conflict", message)
     if platform.emulator.sandbox_url and not platform.emulator.url:
         message = "`sandbox_url` without `url`: which emulator is meant?"
         yield _fault(("platform", "emulator", "sandbox_url"), "conflict", message)

@@ -7,14 +7,14 @@ from typing import Any
 
 from engine.codec import payload
 from engine.components.sinks.cells import on_one_line
-from engine.components.sinks.parts import FilePart, PartsDirectory
+from engine.components.sinks.parts import Directory, FilePart
 from engine.pipeline.spec import SinkSpec
 
 
 class NdjsonSink:
     """Writes rows as they are; needs no declared fields."""
 
-    def __init__(self, spec: SinkSpec, directory: PartsDirectory) -> None:
+    def __init__(self, spec: SinkSpec, directory: Directory) -> None:
         self._spec = spec
         self._directory = directory
 

@@ -76,6 +76,64 @@ def _compressor(compression: Compression) -> _Compressor:
     return _Plain()
 
 
+class Directory(Protocol):
+    """Where parts go: files or objects under one name each, whole or not there."""
+
+    @property
+    def pipeline(self) -> str:
+        """Whose parts are there."""
+
+    def name_of(self, *, epoch: int, number: int, suffix: str, compression: Compression = "none") -> str:
+        """The final name of a part."""
+
+    def where(self, name: str) -> str:
+        """A name as users see it."""
+
+    def create(self, name: str) -> int:
+        """Open an empty file for what will be `name`."""
+
+    def publish(self, fd: int, name: str) -> None:
+        """Give an open file its name, durably and as a whole. Closes `fd`, unless it raises that nobody is there."""
+
+    def remove_temporary(self, name: str) -> None:
+        """Remove what `create` left behind, if anything."""
+
+    def sweep(self, keep: set[str]) -> int:
+        """Remove parts that are not in `keep`, and what is not whole."""
+
+    def write_manifest(self, document: Mapping[str, Any]) -> str:
+        """Replace the manifest at once; where it is."""
+
+
+def part_name(*, epoch: int, number: int, suffix: str, compression: Compression) -> str:
+    """The final name of a part."""
+    return f"part-{epoch:04d}-{number:06d}.{suffix}{_SUFFIXES[compression]}"
+
+
+def is_part(name: str) -> bool:
+    """Whether a name is one that we give to parts."""
+    return _PART.fullmatch(name) is not None
+
+
+def manifest_text(pipeline: str, document: Mapping[str, Any]) -> bytes:
+    """The manifest as it is written; `version` and `pipeline` are put first."""
+    return payload.encode({"version": 1, "pipeline": pipeline, **document}) + b"\n"
+
+
+def refuse_owner(owner: str, pipeline: str, path: str) -> None:
+    """Two pipelines in one place would sweep each other's parts away.
+
+    Raises:
+        OutputError: the parts there are another pipeline's.
+    """
+    if owner != pipeline:
+        raise OutputError(
+            f"{path} holds the parts of the pipeline `{owner}`",
+            hint="give each pipeline a sink path of its own",
+            path=path,
+        )
+
+
 class PartsDirectory:
     """The directory of one sink; created if absent.
 
@@ -94,7 +152,11 @@ class PartsDirectory:
 
     def name_of(self, *, epoch: int, number: int, suffix: str, compression: Compression = "none") -> str:
         """The final name of a part."""
-        return f"part-{epoch:04d}-{number:06d}.{suffix}{_SUFFIXES[compression]}"
+        return part_name(epoch=epoch, number=number, suffix=suffix, compression=compression)
+
+    def where(self, name: str) -> str:
+        """The path of a file here."""
+        return str(self.path / name)
 
     def create(self, name: str) -> int:
         """Open a new file under the temporary name of `name`; what an earlier run left there goes."""
@@ -115,18 +177,18 @@ class PartsDirectory:
         with self._translated(name):
             try:
                 try:
-                    with _watched(f"{file}:fsync"):
+                    with watched(f"{file}:fsync"):
                         os.fsync(fd)
                 finally:
                     os.close(fd)
                 self._refuse_link(name)
-                with _watched(f"{file}:rename"):
+                with watched(f"{file}:rename"):
                     os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             except OSError:
                 self.remove(temporary)
                 raise
             try:
-                with _watched(f"{file}:dirsync"):
+                with watched(f"{file}:dirsync"):
                     os.fsync(self._fd)
             except OSError:
                 self.remove(name)
@@ -146,9 +208,7 @@ class PartsDirectory:
         with self._translated("."):
             # By the open directory, not by its path, which may lead elsewhere by now.
             names = os.listdir(self._fd)  # noqa: PTH208
-            doomed = [
-                name for name in names if _TEMPORARY.fullmatch(name) or (_PART.fullmatch(name) and name not in keep)
-            ]
+            doomed = [name for name in names if _TEMPORARY.fullmatch(name) or (is_part(name) and name not in keep)]
             for name in doomed:
                 os.unlink(name, dir_fd=self._fd)
             if doomed:
@@ -156,8 +216,8 @@ class PartsDirectory:
         return len(doomed)
 
     def write_manifest(self, document: Mapping[str, Any]) -> str:
-        """Replace the manifest, durably and at once; `version` and `pipeline` are put first. Its path."""
-        body = payload.encode({"version": 1, "pipeline": self.pipeline, **document}) + b"\n"
+        """Replace the manifest, durably and at once. Its path."""
+        body = manifest_text(self.pipeline, document)
         fd = self.create(MANIFEST)
         with self._translated(MANIFEST):
             try:
@@ -186,25 +246,20 @@ class PartsDirectory:
                 raise OSError(0, "something that is no regular file has its name")
 
     def _refuse_foreign_parts(self) -> None:
-        """Two pipelines in one directory would sweep each other's parts away."""
         try:
             owner = payload.loads((self.path / MANIFEST).read_bytes())["pipeline"]
         except (OSError, RecordError, KeyError, TypeError):
             return
         if owner != self.pipeline:
             self.close()
-            raise OutputError(
-                f"{self.path} holds the parts of the pipeline `{owner}`",
-                hint="give each pipeline a sink path of its own",
-                path=str(self.path),
-            )
+            refuse_owner(owner, self.pipeline, str(self.path))
 
 
 class FilePart:
     """A part of rows encoded elsewhere: buffered, compressed and hashed on the way to its file."""
 
     def __init__(
-        self, directory: PartsDirectory, name: str, *, compression: Compression = "none", header: bytes = b""
+        self, directory: Directory, name: str, *, compression: Compression = "none", header: bytes = b""
     ) -> None:
         self.name = name
         self._directory = directory
@@ -246,6 +301,9 @@ class FilePart:
         try:
             self._directory.publish(fd, self.name)
         except OutputError as exc:
+            if exc.facts.get("is_away"):
+                self._fd = fd
+                raise
             # What was written went with the temporary file, so waiting for room would bring nothing back.
             raise OutputError(exc.message, hint=exc.hint, **exc.facts) from None
         return PartRecord(self.name, self._rows, self._file_bytes, self._digest.hexdigest())
@@ -259,7 +317,7 @@ class FilePart:
 
     def _spill(self) -> None:
         data, self._buffer = bytes(self._buffer), bytearray()
-        self._write(self._compressor.compress(data))
+        self._write(self._compressor.compress(data) if data else b"")
 
     def _write(self, data: bytes) -> None:
         self._digest.update(data)
@@ -267,7 +325,7 @@ class FilePart:
         try:
             self._unwritten.write(self._fd, data)
         except OSError as exc:
-            raise unwritable(str(self._directory.path / self.name), exc) from exc
+            raise unwritable(self._directory.where(self.name), exc) from exc
 
 
 class Unwritten:
@@ -292,7 +350,7 @@ class Unwritten:
 
 
 @contextmanager
-def _watched(place: str) -> Iterator[None]:
+def watched(place: str) -> Iterator[None]:
     """A step after which other things are true on the disk than before it: a crash on either side is tried out."""
     failpoints.reach(place, failpoints.BEFORE)
     yield

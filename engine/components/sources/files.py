@@ -17,9 +17,11 @@ from contextlib import closing
 from pathlib import Path
 
 from engine.codec.lines import Lines, LineSplitter
+from engine.components.sources.objects import Objects
 from engine.components.sources.prefix import Prefix
 from engine.components.sources.streams import HEAD_BYTES, READ_BYTES, STDIN, InputStream, encoding_of
 from engine.errors import InputError, StaleCheckpoint
+from engine.pipeline.objects import is_object
 from engine.pipeline.spec import SourceSpec
 from engine.record import BadRecord, Batch, Mark, Slice
 
@@ -27,8 +29,8 @@ from engine.record import BadRecord, Batch, Mark, Slice
 VALUES_MAX = 64 * 1024 * 1024
 
 
-def find_inputs(patterns: Sequence[str]) -> list[str]:
-    """The inputs that paths and globs name, each once, sorted.
+def find_inputs(patterns: Sequence[str], objects: Objects | None = None) -> list[str]:
+    """The inputs that paths and globs name, each once, sorted; those in a store through `objects`.
 
     A path that exists is that file, whatever characters it holds; `**` crosses directories.
 
@@ -37,7 +39,9 @@ def find_inputs(patterns: Sequence[str]) -> list[str]:
     """
     names: set[str] = set()
     for pattern in patterns:
-        if pattern == STDIN or os.path.lexists(pattern):
+        if objects is not None and is_object(pattern):
+            matches = objects.find(pattern)
+        elif pattern == STDIN or os.path.lexists(pattern):
             matches = [pattern]
         else:
             # Path.glob takes no absolute patterns.
@@ -45,11 +49,13 @@ def find_inputs(patterns: Sequence[str]) -> list[str]:
             matches = [path for path in found if not Path(path).is_dir()]
         if not matches:
             raise InputError(
-                f"no file matches `{pattern}` in {Path.cwd()}",
-                hint="paths are relative to the working directory",
+                f"no object matches `{pattern}`"
+                if is_object(pattern)
+                else f"no file matches `{pattern}` in {Path.cwd()}",
+                hint="check bucket and key" if is_object(pattern) else "paths are relative to the working directory",
                 pattern=pattern,
             )
-        names.update(path if path == STDIN else os.path.normpath(path) for path in matches)
+        names.update(path if path == STDIN or is_object(path) else os.path.normpath(path) for path in matches)
     return sorted(names)
 
 
@@ -62,6 +68,8 @@ class FileSource(ABC):
     # CSV needs the CR inside quoted cells.
     keeps_cr = False
     window_bytes = READ_BYTES
+    # What leads to a store, where some path does.
+    objects: Objects | None = None
 
     def __init__(self, spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> None:
         self.spec = spec
@@ -80,11 +88,16 @@ class FileSource(ABC):
     def can_seek(self) -> bool:
         """Whether no input is compressed: those are read from their start to get anywhere."""
         names = [name for path in self.spec.paths for name in (path, *glob.iglob(path, recursive=True))]  # noqa: PTH207
-        return all(encoding_of(name, self.spec.compression) == "none" for name in names)
+        # What a pattern of a store names is not known without asking; only a whole suffix says it.
+        return all(
+            encoding_of(name, self.spec.compression) == "none"
+            and not (is_object(name) and self.spec.compression == "auto" and name.endswith(("*", "?", "]")))
+            for name in names
+        )
 
     def read(self, marks: Mapping[str, Mark]) -> Iterator[Batch]:
         """Read on from `marks`; see `ports.Source.read`."""
-        for name in find_inputs(self.spec.paths):
+        for name in find_inputs(self.spec.paths, self.objects):
             if self._stop.is_set():
                 return
             with closing(self._open(name)) as stream:
@@ -134,7 +147,8 @@ class FileSource(ABC):
         """Look at the beginning of an input, by `peek`, before its records are read."""
 
     def _open(self, name: str) -> InputStream:
-        stream = InputStream(name, encoding_of(name, self.spec.compression), self._stop)
+        body = self.objects.open(name, self._stop) if self.objects is not None and is_object(name) else None
+        stream = InputStream(name, encoding_of(name, self.spec.compression), self._stop, body)
         if stream.prefix is not None:
             self._prefixes[name] = stream.prefix
         return stream

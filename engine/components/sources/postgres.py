@@ -18,7 +18,7 @@ import msgspec
 
 from engine.codec.lines import HEAD_BYTES, Lines
 from engine.codec.payload import decode, encode
-from engine.components.postgres import Server, as_input, quoted, table_of
+from engine.components.postgres import Server, quoted, table_of
 from engine.components.sources.files import VALUES_MAX
 from engine.components.sources.ndjson import NdjsonSource
 from engine.errors import ConfigError, InputError, OutputError, StaleCheckpoint
@@ -141,7 +141,7 @@ class PostgresSource(NdjsonSource):
                 is_away = exc.facts.get("is_away") and exc.facts.get("sqlstate") != _READ_ONLY
                 pause = next(pauses, None) if is_away else None
                 if pause is None:
-                    raise as_input(exc) from exc
+                    raise InputError(exc.message, hint=exc.hint, input=self._name) from exc
                 self._stop.wait(pause)
         return None
 
