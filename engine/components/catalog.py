@@ -16,11 +16,13 @@ from engine.components.sinks.parts import Directory, PartsDirectory
 from engine.components.sinks.platform import PlatformSink
 from engine.components.sinks.postgres import PostgresSink
 from engine.components.sources.csv import CsvSource
-from engine.components.sources.files import VALUES_MAX
+from engine.components.sources.files import VALUES_MAX, FileSource
+from engine.components.sources.json import JsonSource
 from engine.components.sources.letters import LetterSource
 from engine.components.sources.ndjson import NdjsonSource
 from engine.components.sources.objects import Objects
 from engine.components.sources.pages import Gate, PagesSource
+from engine.components.sources.parquet import ParquetSource
 from engine.components.sources.postgres import PostgresSource
 from engine.components.transforms.filter import Filter
 from engine.components.transforms.python import TIMEOUT_S, Python, resolve
@@ -36,6 +38,8 @@ from engine.store.letters import Shelf
 SOURCES = {
     "ndjson": "JSON objects, one per line; files, globs or stdin, plain, gzip or zstd",
     "csv": "delimited text with a header; files, globs or stdin, plain, gzip or zstd",
+    "json": "the elements of a JSON array, alone or a member of an object; files or globs, plain, gzip or zstd",
+    "parquet": "rows of columns as JSON objects; files or globs; needs the extra `parquet`",
     "platform": "what a route of the platform lists, page after page",
     "postgres": "rows of a table or a query, in the order of a cursor; needs the extra `postgres`",
 }
@@ -76,8 +80,8 @@ def open_source(
         return PagesSource(spec, gate or Gate(), want_values=want_values, values_max=values_max)
     if spec.type == "postgres":
         return PostgresSource(spec, want_values=want_values, values_max=values_max)
-    kind = CsvSource if spec.type == "csv" else NdjsonSource
-    source = kind(spec, want_values=want_values, values_max=values_max)
+    kinds: dict[str, type[FileSource]] = {"csv": CsvSource, "json": JsonSource, "parquet": ParquetSource}
+    source = kinds.get(spec.type, NdjsonSource)(spec, want_values=want_values, values_max=values_max)
     source.objects = Objects(store or ObjectsSettings())
     return source
 

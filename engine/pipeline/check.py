@@ -22,6 +22,7 @@ from engine.loopback import is_loopback
 from engine.pipeline.callback import check_callback
 from engine.pipeline.databases import check_databases
 from engine.pipeline.findings import Fault, did_you_mean
+from engine.pipeline.formats import check_formats
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB
 from engine.pipeline.objects import check_objects
@@ -64,6 +65,7 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults.append(_too_little(parts.memory))
     if parts.source:
         faults += _source(parts.source, parts.memory)
+        faults += check_formats(parts.source)
         faults += _field_types(parts.source.fields, ("source", "fields"))
     for index, transform in enumerate(parts.transform):
         if transform:

@@ -25,7 +25,7 @@ class SourceSpec(_Table, frozen=True):
     """`[source]`: where rows come from."""
 
     type: Annotated[
-        Literal["ndjson", "csv", "platform", "postgres"],
+        Literal["ndjson", "csv", "json", "parquet", "platform", "postgres"],
         Meta(description="Format of the input; platform: a listing route; postgres: a table or a query."),
     ]
     key: Annotated[str, Meta(description="Field that identifies a row in results, dead letters and replay.")]
@@ -57,6 +57,9 @@ class SourceSpec(_Table, frozen=True):
     ] = "auto"
     delimiter: Annotated[str, Meta(description="CSV only: one character.", min_length=1, max_length=1)] = ","
     header: Annotated[tuple[str, ...], Meta(description="CSV only: column names when the file has no header.")] = ()
+    rows: Annotated[
+        str | None, Meta(description="JSON only: member that holds the rows; without it the document is the array.")
+    ] = None
     line_max: Annotated[Bytes, Meta(description="Longest record; a longer one is a dead letter.", ge=1)] = (
         64 * 1024 * 1024
     )

@@ -24,7 +24,7 @@ DOORS = {
     "click": ("engine/cli/",),
     "cryptography": ("engine/trust/",),
     "joserfc": ("engine/trust/",),
-    "arro3": ("engine/components/sinks/",),
+    "arro3": ("engine/components/sinks/", "engine/components/sources/parquet.py"),
     "pyarrow": ("engine/components/sinks/",),
     "asyncpg": ("engine/components/",),
     "obstore": ("engine/components/",),

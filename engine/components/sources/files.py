@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from engine.codec.lines import HEAD_BYTES as LINE_HEAD
 from engine.codec.lines import Lines, LineSplitter
 from engine.components.sources.objects import Objects
 from engine.components.sources.prefix import Prefix
-from engine.components.sources.streams import HEAD_BYTES, READ_BYTES, STDIN, InputStream, encoding_of
+from engine.components.sources.streams import HEAD_BYTES, READ_BYTES, STDIN, Body, FileBody, InputStream, encoding_of
 from engine.errors import InputError, StaleCheckpoint
 from engine.pipeline.objects import is_object
 from engine.pipeline.spec import SourceSpec
@@ -147,11 +148,16 @@ class FileSource(ABC):
         """Look at the beginning of an input, by `peek`, before its records are read."""
 
     def _open(self, name: str) -> InputStream:
-        body = self.objects.open(name, self._stop) if self.objects is not None and is_object(name) else None
-        stream = InputStream(name, encoding_of(name, self.spec.compression), self._stop, body)
+        stream = InputStream(name, encoding_of(name, self.spec.compression), self._stop, self._body(name))
         if stream.prefix is not None:
             self._prefixes[name] = stream.prefix
         return stream
+
+    def _body(self, name: str, stop: threading.Event | None = None) -> Body:
+        stop = stop or self._stop
+        if self.objects is not None and is_object(name):
+            return self.objects.open(name, stop)
+        return FileBody(name, stop)
 
     def _resume(self, stream: InputStream, mark: Mark | None) -> tuple[int, int]:
         if mark is None:
@@ -161,7 +167,7 @@ class FileSource(ABC):
         if not stream.is_regular:
             # What comes through a pipe has no identity but its bytes: other bytes, another input.
             return 0, 1
-        raise _stale(stream.name, f"its first {mark.head} bytes have changed since they were read")
+        raise stale(stream.name, f"its first {mark.head} bytes have changed since they were read")
 
     def _pass(self, stream: InputStream, mark: Mark | None, offset: int) -> None:
         """Go to where reading goes on; of a pipe, prove that what is passed is what was taken."""
@@ -172,11 +178,11 @@ class FileSource(ABC):
             stream.prefix.digest_to(stream.position)
         is_same = stream.position == offset and stream.prefix.digest_to(offset) == mark.fingerprint.partition(":")[2]
         if not is_same and not self._stop.is_set():
-            raise _stale(stream.name, f"it begins like the input that was read, but is another within {offset} bytes")
+            raise stale(stream.name, f"it begins like the input that was read, but is another within {offset} bytes")
 
     def _skip(self, stream: InputStream, offset: int) -> None:
         if not stream.skip_to(offset) and not self._stop.is_set():
-            raise _stale(stream.name, f"it ends before byte {offset}, up to which it was read")
+            raise stale(stream.name, f"it ends before byte {offset}, up to which it was read")
 
     def _lines(self, stream: InputStream, line: int, end: int | None) -> Iterator[Lines]:
         """The lines from the stream's position to `end`, or to its end."""
@@ -190,7 +196,7 @@ class FileSource(ABC):
                 return
             if not window:
                 if end is not None:
-                    raise _stale(stream.name, f"it ends before byte {end}, up to which it was read")
+                    raise stale(stream.name, f"it ends before byte {end}, up to which it was read")
                 break
             if lines := splitter.feed(window):
                 yield lines
@@ -201,14 +207,15 @@ class FileSource(ABC):
 def too_long(name: str, lines: Lines, index: int, line_max: int) -> BadRecord:
     """The bad record that an over-long line becomes; `raw` is its head."""
     start, end = lines.extent(index)
+    size = max(end - start, len(lines.texts[index]))
     return BadRecord(
         input=name,
         line=lines.line + index,
         start=start,
         end=end,
-        raw=lines.texts[index],
+        raw=lines.texts[index][:LINE_HEAD],
         code="record.too_long",
-        reason=f"the line has {end - start} bytes; `line_max` allows {line_max}",
+        reason=f"the line has {size} bytes; `line_max` allows {line_max}",
     )
 
 
@@ -223,7 +230,8 @@ def _digest(head: bytes) -> str:
     return hashlib.sha256(head).hexdigest()
 
 
-def _stale(name: str, why: str) -> StaleCheckpoint:
+def stale(name: str, why: str) -> StaleCheckpoint:
+    """The error for an input that is another than the ledger knows."""
     return StaleCheckpoint(
         f"`{name}` is not the input the ledger knows: {why}",
         hint="bring the old file back, or run with --fresh to read everything from the start",

@@ -105,10 +105,10 @@ class InputStream:
     everything before that place has been given out by then.
     """
 
-    def __init__(self, name: str, encoding: Encoding, stop: threading.Event, body: Body | None = None) -> None:
+    def __init__(self, name: str, encoding: Encoding, stop: threading.Event, body: Body) -> None:
         self.name = name
         self._stop = stop
-        self._body: Body = body or FileBody(name, stop)
+        self._body = body
         self._encoding = encoding
         self._pieces = self._inflated() if encoding != "none" else None
         self._pending = b""
