@@ -257,10 +257,9 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 def _open_parts(order: RunOrder, settings: Settings, tools: Tools, shelf: Shelf | None) -> _Parts:
     spec, gate, store = order.spec, Gate(), settings.objects
-    want_values = bool(spec.transform)
+    want_values, base = bool(spec.transform), Path(order.spec_path).resolve().parent
     opening = partial(open_source, gate=gate, store=store, want_values=want_values, values_max=values_max(spec))
-    is_kept = not opening(spec.source).can_reread
-    source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=is_kept))
+    source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=not opening(spec.source).can_reread))
     packer, batch_bytes = lines_of(spec)
     if spec.job is not None:
         packer = packer_of(KINDS[spec.job.kind], spec.job.payload, secrecy_level=spec.job.secrecy_level)
@@ -269,13 +268,14 @@ def _open_parts(order: RunOrder, settings: Settings, tools: Tools, shelf: Shelf 
         open_source=partial(opening, source)
         if shelf is None
         else partial(open_letters, source, shelf, want_values=want_values),
-        transforms=open_transforms(spec.transform, base=Path(order.spec_path).resolve().parent),
+        transforms=open_transforms(spec.transform, base=base),
         key=spec.source.key,
         packer=packer,
         item_max=batch_bytes - packer.envelope_bytes - 1,
         tools=tools,
     )
-    return _Parts(reader=reader, sink=sink_of(spec, owner=tools.ledger.identity, store=store), tools=tools, gate=gate)
+    sink = sink_of(spec, owner=tools.ledger.identity, store=store, base=base)
+    return _Parts(reader=reader, sink=sink, tools=tools, gate=gate)
 
 
 async def _work(
@@ -318,7 +318,7 @@ def _direct(spec: PipelineSpec, opened: Opened, parts: _Parts, platform: Platfor
         passing=Passing(
             row=struct_of("ResultRow", spec.results.fields) if spec.results.fields else None,
             encode=parts.sink.encode,
-            takes_raw=spec.sink.type == "ndjson",
+            takes_raw=spec.sink.takes_raw,
         ),
         tools=tools,
         ready=Edge(bytes_max=budget_of(spec.memory) // 4),
@@ -394,6 +394,6 @@ def _reading(spec: PipelineSpec, kind: Kind, sink: Sink) -> Reading:
         rejected=frozenset(kind.rejected if results.rejected is None else results.rejected),
         row=struct_of("ResultRow", spec.results.fields) if spec.results.fields else None,
         encode=sink.encode,
-        takes_raw=spec.sink.type == "ndjson",
+        takes_raw=spec.sink.takes_raw,
         caps=Caps(element=element_max(spec)),
     )

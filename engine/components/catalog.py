@@ -15,6 +15,8 @@ from engine.components.sinks.parquet import ParquetSink
 from engine.components.sinks.parts import Directory, PartsDirectory
 from engine.components.sinks.platform import PlatformSink
 from engine.components.sinks.postgres import PostgresSink
+from engine.components.sinks.python import PythonSink
+from engine.components.sinks.stdout import StdoutSink
 from engine.components.sources.csv import CsvSource
 from engine.components.sources.files import VALUES_MAX, FileSource
 from engine.components.sources.json import JsonSource
@@ -56,6 +58,8 @@ SINKS = {
     "parquet": "typed columns; needs the extra `parquet`",
     "platform": "a route of the platform, asked once for each row",
     "postgres": "rows of a table, merged by key or appended; needs the extra `postgres`",
+    "stdout": "JSON objects, one per line, on standard output",
+    "python": "a function of your own, called with batches of rows",
 }
 
 
@@ -121,14 +125,19 @@ def _transform(spec: TransformSpec, base: Path) -> Transform:
     raise ConfigError(f"the transform `{spec.type}` needs {needs[spec.type]}")
 
 
-def sink_of(spec: PipelineSpec, *, owner: Callable[[], str], store: ObjectsSettings) -> Sink:
+def sink_of(spec: PipelineSpec, *, owner: Callable[[], str], store: ObjectsSettings, base: Path) -> Sink:
     """The sink of a pipeline; `owner` says what its ledger is known by, where several could write to one place.
+
+    `base` is the folder of the pipeline's file, `store` how objects are reached.
 
     Raises:
         ConfigError, MissingExtra, OutputError, RecordError: as `open_sink`.
     """
     if spec.sink.type == "postgres":
         return PostgresSink(spec.sink, spec.results.fields, pipeline=spec.name, key=landed_key(spec), owner=owner())
+    if spec.sink.type == "python":
+        call = spec.sink.call or ""
+        return PythonSink(call, resolve(call, base, what="sink"), pipeline=spec.name, key=landed_key(spec))
     return open_sink(spec.sink, spec.results.fields, pipeline=spec.name, store=store)
 
 
@@ -144,6 +153,8 @@ def open_sink(
     """
     if spec.type == "platform":
         return PlatformSink()
+    if spec.type == "stdout":
+        return StdoutSink()
     if spec.type != "ndjson" and not fields:
         raise ConfigError(
             f'[sink] type = "{spec.type}" needs to know its columns',

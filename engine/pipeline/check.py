@@ -26,6 +26,7 @@ from engine.pipeline.formats import check_formats
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB
 from engine.pipeline.objects import check_objects
+from engine.pipeline.outputs import check_outputs
 from engine.pipeline.routes import check_routes
 from engine.pipeline.spec import (
     CallbackSpec,
@@ -79,6 +80,7 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults += _field_types(parts.results.fields, ("results", "fields"))
     if parts.sink:
         faults += _sink(parts.sink, parts)
+        faults += check_outputs(parts.sink)
     faults += _between(parts)
     faults += check_routes(parts.source, parts.request, parts.sink)
     faults += check_objects(parts.source, parts.sink)
@@ -209,7 +211,7 @@ def _sink(sink: SinkSpec, parts: Parts) -> Iterator[Fault]:
         yield _fault(("sink", "type"), "missing", message, 'for example: id = "str"')
     if sink.type == "parquet" and parts.memory is not None and sink.row_group > parts.memory:
         yield _fault(("sink", "row_group"), "conflict", "a row group does not fit into `memory`")
-    if not sink.path and sink.type not in ("platform", "postgres"):
+    if not sink.path and sink.type in ("ndjson", "csv", "parquet"):
         yield _fault(("sink", "path"), "missing", "`path` is missing in [sink]", 'path = "out/name"')
     if not sink.path:
         return

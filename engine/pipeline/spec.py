@@ -191,8 +191,8 @@ class SinkSpec(_Table, frozen=True):
     """`[sink]`: where accepted rows land: as parts in a directory with a manifest, in a table, or at a route."""
 
     type: Annotated[
-        Literal["ndjson", "csv", "parquet", "platform", "postgres"],
-        Meta(description="Format of the parts; platform: a route that takes each row; postgres: a table."),
+        Literal["ndjson", "csv", "parquet", "platform", "postgres", "stdout", "python"],
+        Meta(description="Format of the parts, or what takes the rows: a route, a table, stdout, a function."),
     ]
     path: Annotated[str, Meta(description="A directory, relative to the working directory.")] = ""
     route: Annotated[
@@ -210,10 +210,18 @@ class SinkSpec(_Table, frozen=True):
     part_column: Annotated[
         str, Meta(description="postgres only: bigint column by which mode append finds the rows of a part again.")
     ] = "engine_part"
+    call: Annotated[
+        str | None, Meta(description='python only: "module:function", called with rows and what part they are of.')
+    ] = None
     rotate: RotateSpec = RotateSpec()
     row_group: Annotated[Bytes, Meta(description="Parquet only: size of a row group.", ge=1024)] = 16 * 1024 * 1024
     compression: Annotated[Literal["none", "gzip", "zstd"], Meta(description="Of the part files.")] = "none"
     formula_guard: Annotated[bool, Meta(description="CSV only: quote text cells that a spreadsheet would run.")] = True
+
+    @property
+    def takes_raw(self) -> bool:
+        """Whether rows may stay the JSON text they are."""
+        return self.type in ("ndjson", "stdout", "python")
 
 
 class DeadLettersSpec(_Table, frozen=True):

@@ -203,7 +203,7 @@ def test_a_part_is_applied_once(postgres, database, sink) -> None:
     opened.sweep(set())
     part = opened.begin(epoch=1, number=1)
     part.append(opened.encode([*plain(3), {"id": "bad", "n": 13}]), 4)
-    part._pour()
+    part.pour()
     opened.server.do(part._apply)
 
     done = part.finish()

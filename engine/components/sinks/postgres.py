@@ -8,10 +8,7 @@ swept before the next run reads, as files are. What a table must look like is `t
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,14 +16,13 @@ from engine import failpoints
 from engine.codec.fields import parse_fields
 from engine.components.postgres import Server, explain
 from engine.components.sinks.cells import Cells, json_text
-from engine.components.sinks.parts import PartRecord, Unwritten, unwritable
+from engine.components.sinks.parts import PartRecord
+from engine.components.sinks.spool import Spool, spooled_name
 from engine.components.sinks.tables import Table, look_at
 from engine.errors import ConfigError, OutputError, PartialFailure
 from engine.pipeline.spec import SinkSpec
 from engine.record import RefusedRow
 
-_BUFFER_BYTES = 1024 * 1024
-_BLOCK_BYTES = 256 * 1024
 # More refused rows of one part are no bad rows but a wrong table.
 _REFUSED_MAX = 1_000
 _NULL = "\\N"
@@ -117,7 +113,7 @@ class PostgresSink:
                     hint="use that ledger's state_dir, or another pipeline name; if that ledger is gone: DELETE FROM "
                     f"{table.parts} WHERE pipeline = '{table.pipeline}'; its rows then stay as they are",
                 )
-            doomed = [row["part"] for row in there if part_name(row["epoch"], row["number"]) not in keep]
+            doomed = [row["part"] for row in there if spooled_name(row["epoch"], row["number"]) not in keep]
             if doomed and table.remove_rows:
                 await connection.execute(table.remove_rows, doomed)
             if doomed:
@@ -125,86 +121,40 @@ class PostgresSink:
         return len(doomed)
 
 
-class PostgresPart:
-    """A part in the making: rows in a file without a name, which is gone with the process."""
+class PostgresPart(Spool):
+    """A part in the making: what COPY will read."""
 
     def __init__(self, sink: PostgresSink, *, epoch: int, number: int) -> None:
-        self.name = part_name(epoch, number)
+        super().__init__(epoch=epoch, number=number)
         self._sink = sink
-        self._place = epoch, number
-        try:
-            self._spool = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - open for as long as the part is
-        except OSError as exc:
-            raise unwritable(tempfile.gettempdir(), exc) from exc
-        self._buffer = bytearray()
-        self._unwritten = Unwritten()
-        self._digest = hashlib.sha256()
-        self._rows = 0
-        self._body_bytes = 0
         self._refused: list[RefusedRow] | None = None
-
-    @property
-    def rows(self) -> int:
-        """Rows appended."""
-        return self._rows
-
-    @property
-    def body_bytes(self) -> int:
-        """Bytes spooled."""
-        return self._body_bytes
-
-    def append(self, chunk: bytes, rows: int) -> None:
-        """Spool encoded rows; see `ports.Part.append`."""
-        self._buffer += chunk
-        self._digest.update(chunk)
-        self._rows += rows
-        self._body_bytes += len(chunk)
-        if len(self._buffer) >= _BUFFER_BYTES or self._unwritten:
-            self._pour()
 
     def finish(self) -> PartRecord:
         """Put the rows into the table, in one transaction; may be called again when the server was away."""
-        self._pour()
+        self.pour()
         self._sink.server.do(self._apply)
-        refused = tuple(self._refused or ())
-        digest = self._digest.hexdigest()
-        self._spool.close()
-        return PartRecord(self.name, self._rows - len(refused), self._body_bytes, digest, refused)
+        return self.record(tuple(self._refused or ()))
 
-    def discard(self) -> None:
-        """Forget the rows; may be called at any time, also twice."""
-        self._spool.close()
-
-    def _pour(self) -> None:
-        data, self._buffer = bytes(self._buffer), bytearray()
-        try:
-            self._unwritten.write(self._spool.fileno(), data)
-        except OSError as exc:
-            raise unwritable(tempfile.gettempdir(), exc) from exc
-
-    async def _blocks(self) -> AsyncIterator[bytes]:
-        fd, offset = self._spool.fileno(), 0
-        while block := os.pread(fd, _BLOCK_BYTES, offset):
-            offset += len(block)
+    async def _copied(self) -> AsyncIterator[bytes]:
+        for block in self.blocks():
             yield block
 
     async def _apply(self, connection: Any) -> None:
         table = await self._sink.table(connection)
-        epoch, number = self._place
         async with connection.transaction():
             # A constraint that is checked at the commit would refuse the part and not say which row.
             await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            values = (table.pipeline, table.relation, table.owner, epoch, number)
+            values = (table.pipeline, table.relation, table.owner, self.epoch, self.number)
             part = await connection.fetchval(table.name_part, *values)
             if part is None:
                 await self._recognise(connection, table)
                 return
             await connection.execute(table.stage)
             await connection.copy_to_table(
-                "engine_rows", schema_name="pg_temp", source=self._blocks(), columns=table.staged, format="text"
+                "engine_rows", schema_name="pg_temp", source=self._copied(), columns=table.staged, format="text"
             )
             refused = await self._merge(connection, table, part)
-            await connection.execute(table.count_part, self._rows - len(refused), part)
+            await connection.execute(table.count_part, self.rows - len(refused), part)
             # Before the commit: its answer may be lost, and then this is all that tells how the part ended.
             self._refused = refused
             failpoints.reach("sink:commit", failpoints.BEFORE)
@@ -212,7 +162,7 @@ class PostgresPart:
 
     async def _recognise(self, connection: Any, table: Table) -> None:
         """The part is there: by us, whose commit got no answer, or by somebody who must not."""
-        owner = await connection.fetchval(table.who_wrote, table.pipeline, table.relation, *self._place)
+        owner = await connection.fetchval(table.who_wrote, table.pipeline, table.relation, self.epoch, self.number)
         if self._refused is None or owner != table.owner:
             raise OutputError(
                 f"{self._sink.server.need}: somebody else has written {self.name} of `{table.pipeline}` meanwhile",
@@ -233,7 +183,7 @@ class PostgresPart:
         """Merge all rows but those that the server refuses; these are found by halving, each try in a savepoint."""
         await connection.execute(table.number_rows)
         refused: dict[int, str] = {}
-        ranges = [(1, self._rows)]
+        ranges = [(1, self.rows)]
         while ranges:
             first, last = ranges.pop()
             try:
@@ -262,11 +212,6 @@ class PostgresPart:
             else "declare the key of the rows in [results.fields], so that a refused row can become a dead letter"
         )
         return OutputError(f"`{table.name}` refuses {many} of {self.name}: {explain(exc)}", hint=hint)
-
-
-def part_name(epoch: int, number: int) -> str:
-    """What the ledger calls a part."""
-    return f"part-{epoch:04d}-{number:06d}"
 
 
 def _is_rows_fault(exc: Exception) -> bool:
