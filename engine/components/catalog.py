@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from engine.components import plugins
 from engine.components.sinks.csv import CsvSink
 from engine.components.sinks.ndjson import NdjsonSink
 from engine.components.sinks.objects import ObjectDirectory
@@ -25,6 +26,7 @@ from engine.components.sources.ndjson import NdjsonSource
 from engine.components.sources.objects import Objects
 from engine.components.sources.pages import Gate, PagesSource
 from engine.components.sources.parquet import ParquetSource
+from engine.components.sources.plugin import PluginSource
 from engine.components.sources.postgres import PostgresSource
 from engine.components.transforms.filter import Filter
 from engine.components.transforms.python import TIMEOUT_S, Python, resolve
@@ -44,6 +46,7 @@ SOURCES = {
     "parquet": "rows of columns as JSON objects; files or globs; needs the extra `parquet`",
     "platform": "what a route of the platform lists, page after page",
     "postgres": "rows of a table or a query, in the order of a cursor; needs the extra `postgres`",
+    "plugin": "rows that another distribution brings, by its entry point",
 }
 TRANSFORMS = {
     "select": "keep only these members",
@@ -51,6 +54,7 @@ TRANSFORMS = {
     "set": "give members constant values",
     "filter": "keep the records for which a comparison holds",
     "python": "call a function of your own over a batch",
+    "plugin": "a transform that another distribution brings, by its entry point",
 }
 SINKS = {
     "ndjson": "JSON objects, one per line; plain, gzip or zstd",
@@ -60,6 +64,7 @@ SINKS = {
     "postgres": "rows of a table, merged by key or appended; needs the extra `postgres`",
     "stdout": "JSON objects, one per line, on standard output",
     "python": "a function of your own, called with batches of rows",
+    "plugin": "a sink that another distribution brings, by its entry point",
 }
 
 
@@ -82,6 +87,9 @@ def open_source(
     """
     if spec.type == "platform":
         return PagesSource(spec, gate or Gate(), want_values=want_values, values_max=values_max)
+    if spec.type == "plugin":
+        function = plugins.find(plugins.SOURCES, spec.use or "")
+        return PluginSource(spec, function, want_values=want_values, values_max=values_max)
     if spec.type == "postgres":
         return PostgresSource(spec, want_values=want_values, values_max=values_max)
     kinds: dict[str, type[FileSource]] = {"csv": CsvSource, "json": JsonSource, "parquet": ParquetSource}
@@ -120,8 +128,11 @@ def _transform(spec: TransformSpec, base: Path) -> Transform:
             return Filter(field, op, spec.value)
         case TransformSpec(type="python", call=str(call)):
             return Python(call, resolve(call, base), timeout_s=spec.timeout or TIMEOUT_S)
+        case TransformSpec(type="plugin", use=str(use)):
+            function = plugins.opened(plugins.TRANSFORMS, use, spec.options or {})
+            return Python(use, function, timeout_s=spec.timeout or TIMEOUT_S)
     needs = {"select": "`fields`, a list", "rename": "`fields`, a table", "set": "`values`, a table"}
-    needs |= {"filter": "`field` and `op`", "python": "`call`"}
+    needs |= {"filter": "`field` and `op`", "python": "`call`", "plugin": "`use`"}
     raise ConfigError(f"the transform `{spec.type}` needs {needs[spec.type]}")
 
 
@@ -135,6 +146,16 @@ def sink_of(spec: PipelineSpec, *, owner: Callable[[], str], store: ObjectsSetti
     """
     if spec.sink.type == "postgres":
         return PostgresSink(spec.sink, spec.results.fields, pipeline=spec.name, key=landed_key(spec), owner=owner())
+    if spec.sink.type == "plugin":
+        opening = plugins.Opening(
+            options=spec.sink.options,
+            fields=spec.results.fields,
+            key=landed_key(spec),
+            pipeline=spec.name,
+            owner=owner(),
+        )
+        sink: Sink = plugins.opened(plugins.SINKS, spec.sink.use or "", opening)
+        return sink
     if spec.sink.type == "python":
         call = spec.sink.call or ""
         return PythonSink(call, resolve(call, base, what="sink"), pipeline=spec.name, key=landed_key(spec))

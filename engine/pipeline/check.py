@@ -27,6 +27,7 @@ from engine.pipeline.locate import KeyPath
 from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB
 from engine.pipeline.objects import check_objects
 from engine.pipeline.outputs import check_outputs
+from engine.pipeline.plugins import check_plugins
 from engine.pipeline.routes import check_routes
 from engine.pipeline.spec import (
     CallbackSpec,
@@ -83,6 +84,7 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults += check_outputs(parts.sink)
     faults += _between(parts)
     faults += check_routes(parts.source, parts.request, parts.sink)
+    faults += check_plugins(parts.source, parts.sink)
     faults += check_objects(parts.source, parts.sink)
     faults += check_databases(parts.source, parts.sink, parts.results)
     return faults
@@ -111,7 +113,7 @@ def _source(source: SourceSpec, memory: int | None) -> Iterator[Fault]:
         yield _fault(("source", "paths"), "conflict", "stdin (`-`) can be read only once")
     if any(not path for path in source.paths):
         yield _fault(("source", "paths"), "range", "an empty path names no file")
-    if not source.paths and source.type not in ("platform", "postgres"):
+    if not source.paths and source.type not in ("platform", "postgres", "plugin"):
         yield _fault(("source", "paths"), "missing", "`paths` is missing in [source]", 'paths = ["in/*.ndjson"]')
     if source.type != "csv":
         if source.delimiter != ",":

@@ -25,8 +25,8 @@ class SourceSpec(_Table, frozen=True):
     """`[source]`: where rows come from."""
 
     type: Annotated[
-        Literal["ndjson", "csv", "json", "parquet", "platform", "postgres"],
-        Meta(description="Format of the input; platform: a listing route; postgres: a table or a query."),
+        Literal["ndjson", "csv", "json", "parquet", "platform", "postgres", "plugin"],
+        Meta(description="Format of the input, or what brings the rows: a listing route, a table, a plug-in."),
     ]
     key: Annotated[str, Meta(description="Field that identifies a row in results, dead letters and replay.")]
     paths: Annotated[
@@ -57,6 +57,8 @@ class SourceSpec(_Table, frozen=True):
     ] = "auto"
     delimiter: Annotated[str, Meta(description="CSV only: one character.", min_length=1, max_length=1)] = ","
     header: Annotated[tuple[str, ...], Meta(description="CSV only: column names when the file has no header.")] = ()
+    use: Annotated[str | None, Meta(description="plugin only: its name among the entry points engine.sources.")] = None
+    options: Annotated[dict[str, Any], Meta(description="plugin only: what it takes.")] = {}
     rows: Annotated[
         str | None, Meta(description="JSON only: member that holds the rows; without it the document is the array.")
     ] = None
@@ -72,10 +74,11 @@ class TransformSpec(_Table, frozen=True):
     set      `values` = { a = 1 }: constants              filter   `field` `op` `value`: keep rows for which it holds
     python   `call` = "module:function" over a batch: list of dicts in, list of dicts (or None to filter) out;
              `timeout` = "60s": a call that takes longer ends the run
+    plugin   `use` = "name" of an installed entry point, `options` = what it takes, `timeout` as for python
     """
 
     type: Annotated[
-        Literal["select", "rename", "set", "filter", "python"], Meta(description="What it does to each row.")
+        Literal["select", "rename", "set", "filter", "python", "plugin"], Meta(description="What it does to each row.")
     ]
     fields: Annotated[
         tuple[str, ...] | dict[str, str] | None,
@@ -90,6 +93,8 @@ class TransformSpec(_Table, frozen=True):
     value: Annotated[Any, Meta(description="filter: what the field is compared with.")] = None
     call: Annotated[str | None, Meta(description='python: "module:function".')] = None
     timeout: Annotated[Seconds, Meta(description="python: longest call, over a batch; 60s.", gt=0)] | None = None
+    use: Annotated[str | None, Meta(description="plugin: its name among the entry points engine.transforms.")] = None
+    options: Annotated[dict[str, Any] | None, Meta(description="plugin: what it takes.")] = None
 
 
 class BatchSpec(_Table, frozen=True):
@@ -191,8 +196,8 @@ class SinkSpec(_Table, frozen=True):
     """`[sink]`: where accepted rows land: as parts in a directory with a manifest, in a table, or at a route."""
 
     type: Annotated[
-        Literal["ndjson", "csv", "parquet", "platform", "postgres", "stdout", "python"],
-        Meta(description="Format of the parts, or what takes the rows: a route, a table, stdout, a function."),
+        Literal["ndjson", "csv", "parquet", "platform", "postgres", "stdout", "python", "plugin"],
+        Meta(description="Format of the parts, or what takes the rows: a route, table, stdout, function or plug-in."),
     ]
     path: Annotated[str, Meta(description="A directory, relative to the working directory.")] = ""
     route: Annotated[
@@ -210,6 +215,8 @@ class SinkSpec(_Table, frozen=True):
     part_column: Annotated[
         str, Meta(description="postgres only: bigint column by which mode append finds the rows of a part again.")
     ] = "engine_part"
+    use: Annotated[str | None, Meta(description="plugin only: its name among the entry points engine.sinks.")] = None
+    options: Annotated[dict[str, Any], Meta(description="plugin only: what it takes.")] = {}
     call: Annotated[
         str | None, Meta(description='python only: "module:function", called with rows and what part they are of.')
     ] = None

@@ -16,8 +16,9 @@ OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "set": (("values",), ()),
     "filter": (("field", "op"), ("value",)),
     "python": (("call",), ("timeout",)),
+    "plugin": (("use",), ("options", "timeout")),
 }
-_ALL = ("fields", "values", "field", "op", "value", "call", "timeout")
+_ALL = ("fields", "values", "field", "op", "value", "call", "timeout", "use", "options")
 _CALL = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
