@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.assembly import RunOrder, call_route, open_platform, run_pipeline
+    from engine.assembly import RunOrder, run_pipeline
     from engine.client.client import Access, Client
+    from engine.client.events import EventReader
     from engine.contract.catalog import ROUTES
     from engine.contract.exchange import Trace
     from engine.contract.route import Route
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from engine.jobs.callback import Receiver
     from engine.pipeline.parse import load_pipeline, load_settings
     from engine.pipeline.spec import PipelineSpec
+    from engine.platform import call_route, open_platform
     from engine.ports import Observer, Sink, Source, Transform
     from engine.record import Batch, DeadLetter
     from engine.runtime.drain import StopFlag
@@ -47,8 +49,9 @@ if TYPE_CHECKING:
 from engine.version import __version__ as __version__
 
 _HOMES = {
-    "engine.assembly": ("RunOrder", "call_route", "open_platform", "run_pipeline"),
+    "engine.assembly": ("RunOrder", "run_pipeline"),
     "engine.client.client": ("Access", "Client"),
+    "engine.client.events": ("EventReader",),
     "engine.contract.catalog": ("ROUTES",),
     "engine.contract.exchange": ("Trace",),
     "engine.contract.route": ("Route",),
@@ -61,6 +64,7 @@ _HOMES = {
     "engine.jobs.callback": ("Receiver",),
     "engine.pipeline.parse": ("load_pipeline", "load_settings"),
     "engine.pipeline.spec": ("PipelineSpec",),
+    "engine.platform": ("call_route", "open_platform"),
     "engine.ports": ("Observer", "Sink", "Source", "Transform"),
     "engine.record": ("Batch", "DeadLetter"),
     "engine.runtime.drain": ("StopFlag",),
@@ -79,6 +83,7 @@ __all__ = [
     "DeadLetter",
     "Emulator",
     "EngineError",
+    "EventReader",
     "Missing",
     "Observer",
     "PartialFailure",

@@ -11,18 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from engine.client.client import Access, Client
-from engine.client.login import log_in
-from engine.clock import SystemClock
+from engine.client.client import Access
+from engine.client.person import take_login
 from engine.contract.catalog import route_of
-from engine.contract.keys import WELL_KNOWN
 from engine.contract.profile import PROFILE
 from engine.emulator.child import Child
-from engine.errors import ConfigError, ExpiredToken
+from engine.errors import ConfigError
 from engine.settings import Secret, Settings
-from engine.store.login import Login, find_login, keep_login
-from engine.transport.pooled import PooledTransport
-from engine.trust.keyring import Keyring
+from engine.store.login import Login, find_login
 
 EMULATOR_CLIENT = "app_local"
 EMULATOR_SECRET = "emulator-secret"
@@ -69,7 +65,7 @@ async def open_access(settings: Settings, stack: AsyncExitStack) -> tuple[Access
             if not platform.client_id or not platform.client_secret:
                 raise ConfigError(
                     'profile "live" needs platform.client_id and platform.client_secret',
-                    hint='set them in config.toml: client_secret = "${secret:env:ARGUS_CLIENT_SECRET}"',
+                    hint='client_secret = "${secret:env:ARGUS_CLIENT_SECRET}"; for `engine call` engine login will do',
                 )
             access = Access(
                 auth_url=live.auth_url,
@@ -117,30 +113,55 @@ def login_access(settings: Settings) -> Access:
             raise ConfigError("nobody logs in at the sandbox", hint='use profile "live" or "emulator"')
 
 
+class Issuer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who issues the tokens of the platform that the settings choose: where its keys are, its `iss`, and for whom."""
+
+    auth_url: str
+    issuer: str
+    audience: str
+
+
+def issuer_of(settings: Settings) -> Issuer:
+    """The issuer whose tokens are good at the platform that the settings choose.
+
+    Raises:
+        ConfigError: an emulator is chosen that is not there.
+    """
+    platform = settings.platform
+    match platform.profile:
+        case "emulator" if platform.emulator.url is None:
+            raise ConfigError("the keys are those of an emulator that stays", hint="set platform.emulator.url")
+        case "emulator":
+            url = (platform.emulator.url or "").rstrip("/")
+            return Issuer(auth_url=url, issuer=url, audience=PROFILE.audience)
+        case "sandbox":
+            auth_url = platform.sandbox.auth_url.rstrip("/")
+            return Issuer(auth_url=auth_url, issuer=PROFILE.issuer, audience=PROFILE.sandbox_audience)
+        case "live":
+            live = platform.live
+            return Issuer(
+                auth_url=live.auth_url.rstrip("/"),
+                issuer=live.issuer or PROFILE.issuer,
+                audience=live.audience or PROFILE.audience,
+            )
+
+
 async def log_in_person(settings: Settings, *, show: Callable[[str], None], wait_s: float) -> Path:
     """Log a person in, prove the token and keep it; the file it is kept in. `show` gets the URL to open.
 
     Raises:
         ConfigError: there is no place to log in at. EngineError: as `log_in`; or the token proves nothing.
     """
-    access, clock = login_access(settings), SystemClock()
-    pool = PooledTransport(concurrency=4)
-    try:
-        keyring = Keyring(access.auth_url + WELL_KNOWN.path, pool, clock)
-        client = Client(pool, access, clock=clock, keyring=keyring)
-        token = (await log_in(client.oauth, access, show=show, wait_s=wait_s)).token
-        claims = await keyring.verify(token.reveal(), issuer=access.issuer, audience=access.audience)
-    finally:
-        await pool.aclose()
-    login = Login(auth_url=access.auth_url, client_id=access.client_id or "", token=token, ends_s=claims.exp)
-    return keep_login(Path(settings.state_dir), login)
+    return await take_login(login_access(settings), Path(settings.state_dir), show=show, wait_s=wait_s)
 
 
-def person_access(settings: Settings, *, now_s: float) -> Access | None:
-    """As the person who is logged in there; None where client credentials are configured, or nobody is.
+def person_login(settings: Settings) -> tuple[Access, Login] | None:
+    """Where a person is logged in, and the login as it is kept, which may be over.
+
+    None where client credentials are configured, or nobody is logged in.
 
     Raises:
-        ExpiredToken: the login is over. StateError: its file cannot be read.
+        StateError: its file cannot be read.
     """
     if settings.platform.client_secret:
         return None
@@ -151,8 +172,11 @@ def person_access(settings: Settings, *, now_s: float) -> Access | None:
     login = find_login(Path(settings.state_dir), access.auth_url)
     if login is None or login.client_id != access.client_id:
         return None
-    if login.ends_s <= now_s:
-        raise ExpiredToken("the login is over", hint="run engine login again, or engine login --forget")
+    return access, login
+
+
+def as_person(access: Access, login: Login) -> Access:
+    """The access of the person who is logged in there, and of no app."""
     return msgspec.structs.replace(access, client_id=None, client_secret=None, login_token=login.token)
 
 

@@ -1,4 +1,4 @@
-"""The composition root: the one file that names concrete classes together.
+"""The composition root: the file that names the parts of a run together; those of the platform are in `platform`.
 
 Turns settings and a pipeline into a running engine, and takes it apart again. Decides nothing about jobs,
 rows or routes; those decisions are in the rooms it connects.
@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.access import asking_also, open_access, person_access, platform_name
-from engine.client.client import Access, Client
+from engine.access import asking_also, platform_name
 from engine.clock import SystemClock
 from engine.codec.fields import struct_of
 from engine.components.catalog import open_letters, open_source, open_transforms, sink_of
 from engine.components.sources.pages import Gate
-from engine.contract.catalog import route_of
-from engine.contract.exchange import Request, Trace
-from engine.contract.keys import WELL_KNOWN
-from engine.contract.kinds import KINDS, Kind
+from engine.contract.exchange import Trace
+from engine.contract.kinds import Kind
 from engine.contract.profile import PROFILE
-from engine.errors import ConnectFailed, EngineError, RunFailed
+from engine.errors import EngineError, RunFailed
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
 from engine.jobs.interpret import Caps, Reading
-from engine.jobs.laned import LanedTransport
-from engine.jobs.lanes import Lanes
 from engine.jobs.pack import packer_of
 from engine.jobs.passing import Passing
 from engine.jobs.recover import is_lost, recover
@@ -42,8 +33,9 @@ from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Watcher
 from engine.pipeline.memory import budget_of, element_max, fetch_bytes, line_max, values_max
-from engine.pipeline.spec import JobSpec, PipelineSpec, PollSpec
-from engine.ports import Clock, Observer, Sink, Transport
+from engine.pipeline.spec import JobSpec, PipelineSpec
+from engine.platform import Platform, open_platform
+from engine.ports import Observer, Sink
 from engine.record import Counts
 from engine.runtime.allocator import give_back_large_blocks
 from engine.runtime.budget import ByteBudget
@@ -67,95 +59,8 @@ from engine.store.ledger import Ledger
 from engine.store.letters import Shelf
 from engine.telemetry.otel import open_telemetry
 from engine.telemetry.tee import Tee
-from engine.transport.ageing import AgeingTransport
-from engine.transport.descriptors import connections_that_fit
-from engine.transport.guard import Guard
-from engine.transport.limiting import Budget, LimitingTransport
-from engine.transport.patience import Patience
-from engine.transport.pooled import PooledTransport
-from engine.transport.retry_budget import RetryBudget
-from engine.transport.retrying import RetryingTransport, Waiting
-from engine.transport.traced import TracedTransport
-from engine.trust.keyring import Keyring
 
 _FETCH_WORKERS = 8
-_REACH_TRIES = 3
-_EMULATOR_POLL = PollSpec(first=0.1, max=5.0, factor=1.5)
-_VENDOR_POLL = PollSpec()
-
-
-class Platform(msgspec.Struct, frozen=True, kw_only=True):
-    """A platform to talk to: a client, what a human calls it, how often it likes to be asked, and its lanes.
-
-    `patience` is what an outage of it is waited out with.
-    """
-
-    client: Client
-    description: str
-    poll: PollSpec
-    lanes: Lanes
-    patience: Patience
-
-
-@asynccontextmanager
-async def open_platform(
-    settings: Settings, *, observer: Observer, clock: Clock, patience_s: float = 0.0, person: Access | None = None
-) -> AsyncIterator[Platform]:
-    """The platform of the chosen profile; an emulator is started where none is named, and ends with the block.
-
-    With `person`, that access instead. For single questions an outage is a failure after a few tries; a run waits it
-    out for `patience_s`.
-
-    Raises:
-        ConfigError: the profile lacks something. StateError: the emulator did not start.
-    """
-    async with AsyncExitStack() as stack:
-        access, description = (person, "as a person") if person else await open_access(settings, stack)
-        is_emulator = settings.platform.profile == "emulator"
-        concurrency, patience = settings.platform.limits.concurrency, Patience(clock, patience_s)
-        access = msgspec.structs.replace(access, patience=patience)
-        fitting = connections_that_fit(concurrency * 3, observer=observer)
-        lanes = Lanes(concurrency=min(concurrency, fitting), clock=clock, patience=patience, observer=observer)
-        # Two more than the lanes hold: for tokens and keys, which everything else waits for.
-        pool = PooledTransport(concurrency=max(min(concurrency, fitting - fitting // 3), 3) + 2)
-        budget = Budget(clock, requests=settings.platform.requests_per_s, observer=observer)
-        aged = AgeingTransport(TracedTransport(pool, observer, clock), observer, clock)
-        laned = LanedTransport(aged, lanes, budget)
-        waiting = Waiting(patience, lambda route: patience_s > 0 and lanes.of(route) is not None)
-        # After an outage each request that was under way is due once more: the floor has room for all of them.
-        transport = RetryingTransport(laned, clock, waiting=waiting, budget=RetryBudget(floor=max(10, concurrency)))
-        hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
-        downloads = _downloads(min(concurrency, fitting // 3 or 1), Guard(allowed_hosts=hosts), observer, clock)
-        stack.push_async_callback(transport.aclose)
-        stack.push_async_callback(downloads.aclose)
-        await _reach(access.auth_url + WELL_KNOWN.path, TracedTransport(pool, observer, clock), clock)
-        keyring = Keyring(access.auth_url + WELL_KNOWN.path, transport, clock, observer=observer)
-        client = Client(transport, access, clock=clock, keyring=keyring, downloads=downloads)
-        poll = _EMULATOR_POLL if is_emulator else _VENDOR_POLL
-        yield Platform(client=client, description=description, poll=poll, lanes=lanes, patience=patience)
-
-
-async def _reach(url: str, transport: Transport, clock: Clock) -> None:
-    """Say within seconds that a host cannot be reached: patience is for outages in the middle of a run.
-
-    Raises:
-        ConnectFailed: nothing answers there.
-    """
-    for tries in range(1, _REACH_TRIES + 1):
-        try:
-            await transport.send(Request("GET", url, {}, route=WELL_KNOWN.name, template=WELL_KNOWN.path))
-        except ConnectFailed:
-            if tries == _REACH_TRIES:
-                raise
-            await clock.sleep(0.2 * tries)
-        else:
-            return
-
-
-def _downloads(concurrency: int, guard: Guard, observer: Observer, clock: Clock) -> Transport:
-    """Signed URLs lead to a store that has its own limits: nothing of the account's is spent there."""
-    traced = TracedTransport(PooledTransport(concurrency=concurrency, guard=guard), observer, clock)
-    return LimitingTransport(traced, Budget(clock, observer=observer))
 
 
 class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,19 +138,6 @@ async def run_pipeline(
             await asyncio.to_thread(telemetry.close)
 
 
-async def call_route(settings: Settings, name: str, members: Mapping[str, Any]) -> Any:
-    """Ask one route by its name; members and answer are plain data.
-
-    Raises:
-        EngineError: as `Client.ask`.
-    """
-    asked = msgspec.structs.replace(settings.platform, scopes=route_of(name).scopes or settings.platform.scopes)
-    settings, clock = msgspec.structs.replace(settings, platform=asked), SystemClock()
-    person = person_access(settings, now_s=clock.now_ns() / 1e9)
-    async with open_platform(settings, observer=Tee(), clock=clock, person=person) as platform:
-        return await platform.client.ask(name, members)
-
-
 class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The components of a pipeline."""
 
@@ -262,7 +154,7 @@ def _open_parts(order: RunOrder, settings: Settings, tools: Tools, shelf: Shelf 
     source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=not opening(spec.source).can_reread))
     packer, batch_bytes = lines_of(spec)
     if spec.job is not None:
-        packer = packer_of(KINDS[spec.job.kind], spec.job.payload, secrecy_level=spec.job.secrecy_level)
+        packer = packer_of(PROFILE.kinds[spec.job.kind], spec.job.payload, secrecy_level=spec.job.secrecy_level)
         batch_bytes = min(spec.job.batch.bytes, PROFILE.body_max)
     reader = Reader(
         open_source=partial(opening, source)
@@ -332,7 +224,7 @@ def _stages(
     spec: PipelineSpec, asked: JobSpec, settings: Settings, opened: Opened, parts: _Parts, platform: Platform
 ) -> Stages:
     limits, tools, client, reader = settings.platform.limits, parts.tools, platform.client, parts.reader
-    kind, requests_per_s = KINDS[asked.kind], settings.platform.requests_per_s
+    kind, requests_per_s = PROFILE.kinds[asked.kind], settings.platform.requests_per_s
     schedule = Schedule(asked.poll or platform.poll, timeout_s=asked.timeout, requests_per_s=requests_per_s)
     watcher = Watcher(
         client=client,
@@ -343,7 +235,7 @@ def _stages(
     )
     watcher.trace = Trace(opened.run.trace_id, opened.run.span_id)
     batcher = Batcher(
-        rows_max=min(asked.batch.rows, kind.rows_max),
+        rows_max=min(asked.batch.rows, PROFILE.profile_ids_max),
         bytes_max=min(asked.batch.bytes, PROFILE.body_max),
         envelope_bytes=reader.packer.envelope_bytes,
         keeps=reader.keeps,

@@ -40,7 +40,7 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
 class BadRecord(msgspec.Struct, frozen=True, gc=False):
     """A record that could not be read or transformed: its bytes, its place, and why.
 
-    `lines` is how many lines it spans.
+    `lines` is how many lines it spans, `key` names it where it was read well enough to be named.
     """
 
     input: str
@@ -51,6 +51,7 @@ class BadRecord(msgspec.Struct, frozen=True, gc=False):
     code: str
     reason: str
     lines: int = 1
+    key: str = ""
 
 
 class Batch(msgspec.Struct, gc=False):

@@ -22,7 +22,7 @@ from engine.chaos.scratch import Disk, Pipeline, Scratch, small_disk
 from engine.chaos.stage import Outcome, Setting, play
 from engine.chaos.tally import Tally
 from engine.chaos.victims import platform
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.errors import EngineError, StateError
 from engine.pipeline.spec import PipelineSpec
 
@@ -250,4 +250,4 @@ def _kind_of(spec: PipelineSpec) -> str:
 
 def _match_of(spec: PipelineSpec) -> str:
     """The member by which rows of the output are told apart."""
-    return KINDS[spec.job.kind].match if spec.job else spec.source.key
+    return PROFILE.kinds[spec.job.kind].match if spec.job else spec.source.key

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from engine.cli.invocation import Invocation, pass_invocation
-from engine.cli.output import emit, emit_json
+from engine.cli.output import emit, emit_json, tell
 from engine.cli.run import on_loop
 from engine.codec.payload import check_caps, from_plain, loads
 from engine.contract.catalog import ROUTES
 from engine.errors import RecordError
+from engine.events import Event, Warned
 from engine.pipeline.findings import did_you_mean
 
 
@@ -38,10 +40,22 @@ def call(invocation: Invocation, route: str | None, members: str | None, is_list
         raise click.UsageError(f"no such route `{route}`" + (f"; {hint}" if hint else ""))
     ask = _members(members)
     _judge(route, ask)
-    settings = invocation.settings()
-    from engine.assembly import call_route
+    settings = invocation.settings(needs_secret=False)
+    from engine.platform import call_route
 
-    emit_json(on_loop(lambda: call_route(settings, route, ask)))
+    emit_json(on_loop(lambda: call_route(settings, route, ask, observer=_Warnings())))
+
+
+class _Warnings:
+    """Tells each warning once, beside the answer: a route that is to be withdrawn, for one."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def notice(self, event: Event) -> None:
+        if isinstance(event, Warned) and (event.code, event.message) not in self._told:
+            self._told.add((event.code, event.message))
+            tell(f"warning: {event.message} [{event.code}]")
 
 
 def _members(text: str | None) -> dict[str, Any]:
@@ -68,12 +82,14 @@ def _members(text: str | None) -> dict[str, Any]:
 def _judge(route: str, members: dict[str, Any]) -> None:
     """Refuse a question that is not of the route's form before anything is connected."""
     kind = ROUTES[route].ask
-    known = tuple(kind.__struct_fields__)
+    # On the wire some members have another name: `deviceId`. Both are taken, as the client does.
+    written = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
+    known = tuple(written)
     for name in members:
-        if name not in known:
+        if name not in known and name not in written.values():
             hint = did_you_mean(name, known) or f"its members: {', '.join(known) or 'none'}"
             raise click.BadParameter(f"{route} has no member `{name}`; {hint}")
     try:
-        from_plain(members, kind)
+        from_plain({written.get(name, name): value for name, value in members.items()}, kind)
     except RecordError as exc:
         raise click.BadParameter(f"{route}: {exc.message}") from exc

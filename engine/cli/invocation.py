@@ -41,13 +41,13 @@ class Invocation:
         """The settings file: the one named, else ./config.toml when there is one."""
         return self.config or (DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else None)
 
-    def settings(self) -> Settings:
-        """The settings, flags and environment included.
+    def settings(self, *, needs_secret: bool = True) -> Settings:
+        """The settings, flags and environment included; without `needs_secret` those of a person.
 
         Raises:
             PlanError: everything that is wrong with them.
         """
-        return self._settings(self.pairs)
+        return self._settings(self.pairs, needs_secret=needs_secret)
 
     def emulator_settings(self) -> EmulatorSettings:
         """`[platform.emulator]`, whatever the profile: an emulator needs nobody's credentials.
@@ -57,7 +57,7 @@ class Invocation:
         """
         return self._settings({**self.pairs, "platform.profile": "emulator"}).platform.emulator
 
-    def _settings(self, pairs: Mapping[str, str]) -> Settings:
+    def _settings(self, pairs: Mapping[str, str], *, needs_secret: bool = True) -> Settings:
         from engine.pipeline.layers import divide_overrides
         from engine.pipeline.parse import load_settings
 
@@ -65,7 +65,7 @@ class Invocation:
         if self.verbosity and "telemetry.log_level" not in ours:
             level = min(max(_LEVELS.index("info") + self.verbosity, 0), len(_LEVELS) - 1)
             ours = {**ours, "telemetry.log_level": _LEVELS[level]}
-        return load_settings(self.config_path, env=os.environ, overrides=ours)
+        return load_settings(self.config_path, env=os.environ, overrides=ours, needs_secret=needs_secret)
 
     def pipeline(self, path: str) -> PipelineSpec:
         """One pipeline file, flags included.

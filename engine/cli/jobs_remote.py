@@ -23,7 +23,7 @@ from engine.client.client import Client
 from engine.clock import SystemClock
 from engine.codec.payload import to_wire
 from engine.contract.jobs import QUEUED, RUNNING, RemoteJob
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.errors import EngineError, PlatformError, StateError, TransportError
 from engine.jobs.cancel import Cancelled, cancel_jobs
 from engine.jobs.lifecycle import BY_HAND, COMMITTED, SUCCEEDED, take_back
@@ -107,7 +107,7 @@ def _one_job(invocation: Invocation, name: str) -> tuple[str, JobRow]:
 
 
 async def _cancel(settings: Settings, pipeline: str, names: set[tuple[int, int]] | None, *, again: bool) -> Cancelled:
-    from engine.assembly import open_platform
+    from engine.platform import open_platform
 
     ledger = Ledger(Path(settings.state_dir) / pipeline, pipeline)
     try:
@@ -225,7 +225,7 @@ class Orphans(msgspec.Struct, frozen=True):
 
 
 @click.command("reap")
-@click.option("--kind", type=click.Choice(sorted(KINDS)), help="Only jobs of this kind.")
+@click.option("--kind", type=click.Choice(sorted(PROFILE.kinds)), help="Only jobs of this kind.")
 @click.option("--older-than", "age", default="1h", show_default=True, metavar="TIME", help="Only jobs this old.")
 @click.option("--confirm", "token", metavar="TOKEN", help="Cancel the jobs that were listed with this token.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per job.")
@@ -281,7 +281,7 @@ def _print_orphans(orphans: Orphans, *, is_json: bool) -> None:
 async def _reap(
     settings: Settings, ledgers: list[Path], kind: str | None, older_s: float, token: str | None
 ) -> tuple[Orphans, list[EngineError]]:
-    from engine.assembly import open_platform
+    from engine.platform import open_platform
 
     async with open_platform(settings, observer=Tee(), clock=SystemClock()) as platform:
         orphans = Orphans(await _orphans(platform.client, ledgers, kind, older_s))

@@ -21,19 +21,6 @@ _REDRAW_S = 0.25
 _LINE_S = 10.0
 _BAR_CELLS = 25
 
-_REMEDIES = {
-    "remote": "the platform decides the pace; raising limits here will not help",
-    "source": "the input decides the pace",
-    "create": "creating jobs decides the pace",
-    "fetch": "fetching results decides the pace",
-    "sink": "writing decides the pace",
-    "ledger": "the state directory's disk decides the pace",
-    "budget": "the account's ceiling decides the pace; see [platform.limits]",
-    "disk": "a disk has no room; free space and the run goes on",
-    "memory": "the memory budget decides the pace; see `memory` of the pipeline",
-}
-
-
 # What becomes of a job that is found in a state: of one, of several.
 _FOUND = {
     "committed": ("committed, skipped", "committed, skipped"),
@@ -98,6 +85,12 @@ class LiveView:
     def say(self, lines: list[str]) -> None:
         """Write lines that stay, above the panel."""
         self._write(self._erase() + "".join(line + "\n" for line in lines))
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """The numbers of now, for whoever looks on from outside."""
+        now_s = self._loop.time() if self._loop else self._started_s
+        return line_fields(self.tally, self._pipeline, now_s - self._started_s)
 
     def _warn(self, event: Warned) -> None:
         if self._is_tty:
@@ -179,9 +172,9 @@ def panel(tally: Tally, pipeline: str, elapsed_s: float, input_bytes: int | None
         lines.append(f"  {name:<8}{flight:>10}{_rate(name, stage.per_s):>18}   {spread:<18}{grouped(stage.errors):>7}")
     lines += ["", "  accounts  " + balance(tally)]
     if tally.waits:
-        shares = " · ".join(f"{reason} {share:.0%}" for reason, share in tally.waits[:3])
-        remedy = _REMEDIES.get(tally.waits[0][0], "")
-        lines.append(f"  waiting   {shares}" + (f"   → {remedy}" if remedy else ""))
+        lines.append("  waiting   " + " · ".join(f"{reason} {share:.0%}" for reason, share in tally.waits[:3]))
+    if limit := tally.limits.limit:
+        lines.append(f"  pace      set by {limit.stage} ({limit.share:.0%} of the time): {limit.remedy}")
     requests = f"  requests  {grouped(tally.requests)}, {grouped(tally.polls)} of them polls"
     if tally.throttled:
         requests += f", {grouped(tally.throttled)} answered 429"
@@ -228,8 +221,8 @@ def line_fields(tally: Tally, pipeline: str, elapsed_s: float) -> dict[str, obje
         for label, share in (("p50", 0.5), ("p95", 0.95)):
             if (took_s := stage.quantile(share)) is not None:
                 fields[f"{name}_{label}_s"] = round(took_s, 4)
-    if tally.waits:
-        fields["waiting_on"] = tally.waits[0][0]
+    if limit := tally.limits.limit:
+        fields["limit"], fields["limit_share"] = limit.stage, limit.share
     return fields
 
 

@@ -23,7 +23,7 @@ from engine.cli.run import on_loop
 @pass_invocation
 def login(invocation: Invocation, *, no_browser: bool, wait_s: float, forget: bool) -> None:
     """Log in as a person; `engine call` uses the token where no client credentials are configured."""
-    settings = invocation.settings()
+    settings = invocation.settings(needs_secret=False)
     if forget:
         from engine.store.login import forget_login
 

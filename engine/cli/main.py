@@ -28,12 +28,16 @@ VERBS: dict[str, tuple[str, str]] = {
     "jobs": ("engine.cli.jobs:jobs", "Look into the ledger of a pipeline; cancel and re-attach jobs."),
     "dlq": ("engine.cli.dlq:dlq", "Look at rows that did not make it, repair them, send them again."),
     "runs": ("engine.cli.runs:runs", "List and show past runs."),
+    "top": ("engine.cli.top:top", "Show the runs that work now, and what sets their pace."),
     "call": ("engine.cli.call:call", "Call any route of the contract by name, JSON in and out."),
     "login": ("engine.cli.login:login", "Log in as a person, for `engine call`."),
-    "verify": ("engine.cli.verify:verify", "Prove a chain of custody from its file, asking nobody."),
+    "token": ("engine.cli.token:token", "Show what a token says, or prove it with the platform's keys."),
+    "verify": ("engine.cli.verify:verify", "Prove a token, webhook or chain of custody from files, asking nobody."),
+    "contract": ("engine.cli.contract:contract", "Print the contract's routes and documents, and compare another one."),
     "emulator": ("engine.cli.emulator:emulator", "Serve the whole contract on loopback."),
     "chaos": ("engine.cli.chaos:chaos", "Kill and trouble pipelines, and check that nothing is lost or doubled."),
     "schema": ("engine.cli.schema:schema", "Print or write the JSON Schemas of the TOML files."),
+    "docs": ("engine.cli.docs:docs", "Build, serve or print the documentation."),
     "explain": ("engine.cli.explain:explain", "Say what an error code means."),
 }
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from engine.cli.beacon import Beacon
 from engine.cli.failures import exit_code_of, render
 from engine.cli.finishing import old_spec
 from engine.cli.invocation import Invocation, pass_invocation
@@ -152,8 +153,11 @@ async def _supervised(
 
     stop = StopFlag()
     restore = listen(stop, view, is_aborting=options.is_aborting)
+    beacon = None
     if view:
         view.start()
+        beacon = Beacon(Path(settings.state_dir) / spec.name, lambda: {**view.fields, "pipeline": spec.name})
+        beacon.light()
     try:
         order = RunOrder(
             spec=spec,
@@ -165,8 +169,9 @@ async def _supervised(
         )
         return await run_pipeline(order, settings, observer=view, stop=stop)
     finally:
-        if view:
+        if view and beacon:
             view.stop()
+            beacon.put_out()
         restore()
 
 

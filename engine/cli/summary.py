@@ -20,6 +20,10 @@ _HEADS = {
 }
 
 
+# Of a run that is over in a moment nobody asks why it was slow.
+_PACE_FROM_S = 5.0
+
+
 def report_fields(report: Report) -> dict[str, Any]:
     """Everything a report says, as plain data."""
     fields: dict[str, Any] = msgspec.to_builtins(report)
@@ -33,6 +37,9 @@ def report_lines(report: Report, path: str, paint: Paint) -> list[str]:
     lines = [head if report.outcome == "nothing_new" and not report.read else f"{head}     {_equation(report)}"]
     if report.jobs or report.requests:
         lines.append("  " + _traffic(report))
+    if report.limit is not None and report.seconds >= _PACE_FROM_S:
+        limit = report.limit
+        lines.append(f"  pace set by {limit.stage} ({limit.share:.0%} of the time): {limit.remedy}")
     lines += [f"  {line}" for line in report.lines]
     return [*lines, *_next(report, path, paint)]
 

@@ -6,7 +6,7 @@ a resumed run's earlier rows are in the ledger, and in the report at the end.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +27,7 @@ from engine.events import (
     Waited,
 )
 from engine.record import Counts
+from engine.runtime.limits import Limits
 
 STAGES = ("read", "create", "running", "fetch", "write")
 
@@ -81,7 +82,7 @@ class Tally:
         self.gave_up = self.replays = self.requests = self.throttled = self.resends = 0
         self.polls = self.answered = self.parts = 0
         self.read_bytes = 0
-        self.waits_s: defaultdict[str, float] = defaultdict(float)
+        self.limits = Limits()
         self.is_over = False
         self._folds: dict[type[Event], Callable[[Any], None]] = {
             RunStarted: self._run_started,
@@ -94,7 +95,7 @@ class Tally:
             PartCommitted: self._part_committed,
             JobGaveUp: self._job_gave_up,
             RequestDone: self._request_done,
-            Waited: self._waited,
+            Waited: self.limits.notice,
             SpanEnded: self._span_ended,
             RunEnded: self._run_ended,
         }
@@ -128,13 +129,12 @@ class Tally:
 
     @property
     def waits(self) -> list[tuple[str, float]]:
-        """The reasons of waiting with their share of all waiting, longest first."""
-        total = sum(self.waits_s.values())
-        shares = [(reason, took / total) for reason, took in self.waits_s.items() if total]
-        return sorted(shares, key=lambda share: -share[1])
+        """The reasons of waiting with the share of the time in which somebody did, longest first."""
+        return sorted(self.limits.shares.items(), key=lambda share: -share[1])
 
     def _run_started(self, event: RunStarted) -> None:
         self.resumed = dict(event.resumed)
+        self.limits.notice(event)
 
     def _batch_read(self, event: BatchRead) -> None:
         rows = event.records + event.bad + event.filtered
@@ -181,9 +181,6 @@ class Tally:
         self.throttled += event.status == 429
         if event.status == 0 or event.status >= 400:
             self.stages[_ROUTE_STAGES.get(event.route, "running")].errors += 1
-
-    def _waited(self, event: Waited) -> None:
-        self.waits_s[event.reason] += event.took_s
 
     def _span_ended(self, event: SpanEnded) -> None:
         """A committed job's root span carries its books, row by row as the ledger has them."""

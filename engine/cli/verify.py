@@ -1,24 +1,26 @@
 """`engine verify transcript`: a chain of custody proved from its file, without asking anybody (contract 11.4).
 
+`token` and `webhook`, the other things that are proved from files, have files of their own.
+
 What was checked goes to stdout, record by record; a proof that does not hold ends as every failure of trust does.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import click
 
+from engine.cli.foreign import read_file, shown
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.output import Paint, emit, emit_json, plural, tell
+from engine.cli.verify_token import token
+from engine.cli.verify_webhook import webhook
 from engine.codec.payload import decode, to_wire
-from engine.contract.provenance import VerifyKeys
+from engine.contract.provenance import ROOT, ROOT_SIGNATURE, Failure, VerifyKeys
 from engine.errors import BrokenProof, RecordError, UnknownKey
 from engine.settings import Secret
+from engine.trust.records import TEXT_MAX
 from engine.trust.signers import HmacSigner, MlDsaVerifier, Verifier, read_key
-from engine.trust.transcript import TEXT_MAX, Verdict, read_transcript
-from engine.trust.transcript import verify as prove
+from engine.trust.transcript import Verdict, verify_text
 
 _KEY_FILE_MAX = 1024 * 1024
 
@@ -26,6 +28,10 @@ _KEY_FILE_MAX = 1024 * 1024
 @click.group()
 def verify() -> None:
     """Proofs, checked on this machine alone."""
+
+
+verify.add_command(token)
+verify.add_command(webhook)
 
 
 @verify.command()
@@ -52,13 +58,14 @@ def transcript(
 ) -> None:
     """Verify the transcript in FILE (- is stdin): its order, parent hashes, Merkle root and signatures.
 
+    Example: engine verify transcript t.json --keys keys.json
+
     Says of each record what was checked and what does not hold. Without the key for its algorithm signatures cannot
     be checked, and then it proves nothing: that is a failure too, unless --chain-only is given.
     """
     verifiers = _verifiers(keys, tenant_key)
     try:
-        document = read_transcript(_read(file, TEXT_MAX))
-        verdict = prove(document, verifiers, evidence_id=evidence, tenant_id=tenant)
+        verdict = verify_text(read_file(file, TEXT_MAX), verifiers, evidence_id=evidence, tenant_id=tenant)
     except RecordError as exc:
         raise BrokenProof(f"{file}: {exc.message}") from exc
     if is_json:
@@ -73,24 +80,13 @@ def _verifiers(keys: str | None, tenant_key: str | None) -> list[Verifier]:
     found: list[Verifier] = []
     if keys is not None:
         try:
-            found.append(MlDsaVerifier.from_keys(decode(_read(keys, _KEY_FILE_MAX), VerifyKeys)))
+            found.append(MlDsaVerifier.from_keys(decode(read_file(keys, _KEY_FILE_MAX), VerifyKeys)))
         except RecordError as exc:
             raise UnknownKey(f"{keys} is not a document of keys: {exc.message}") from exc
     if tenant_key is not None:
-        text = _read(tenant_key, _KEY_FILE_MAX).decode("utf-8", "replace")
+        text = read_file(tenant_key, _KEY_FILE_MAX).decode("utf-8", "replace")
         found.append(HmacSigner(read_key(Secret(text))))
     return found
-
-
-def _read(name: str, cap: int) -> bytes:
-    """A file, or stdin; one byte over the cap is enough for whoever judges it."""
-    try:
-        if name == "-":
-            return sys.stdin.buffer.read(cap + 1)
-        with Path(name).open("rb") as file:
-            return file.read(cap + 1)
-    except OSError as exc:
-        raise click.BadParameter(f"cannot read {name}: {(exc.strerror or 'refused').lower()}") from exc
 
 
 def _lines(verdict: Verdict, paint: Paint) -> list[str]:
@@ -98,32 +94,39 @@ def _lines(verdict: Verdict, paint: Paint) -> list[str]:
     lines = []
     for one in verdict.records:
         state = f"{paint.bad('FAILED')}  {', '.join(one.failed)}" if one.failed else paint.good("ok")
-        lines.append(f"{one.index:>6}  {_shown(one.record_id)}  {state}  {paint.dim('of ' + ', '.join(one.checked))}")
-    failed = [failure.reason for failure in verdict.failures if failure.index is None]
+        lines.append(f"{one.index:>6}  {shown(one.record_id)}  {state}  {paint.dim('of ' + ', '.join(one.checked))}")
+    failed = [failure.reason for failure in verdict.failures if failure.index is None or failure.reason == ROOT]
     checked = "merkle_root" if verdict.root_signature_valid is None else "merkle_root, root_signature"
     state = f"{paint.bad('FAILED')}  {', '.join(failed)}" if failed else paint.good("ok")
     return [*lines, f"  root  {verdict.merkle_root}  {state}  {paint.dim('of ' + checked)}"]
 
 
-def _shown(text: str) -> str:
-    """A foreign name as one harmless word: nothing in it may move the cursor or colour the line."""
-    return text if text.isascii() and text.isprintable() and text else ascii(text)
+def _place(failure: Failure, verdict: Verdict) -> str:
+    """Where a failure is, and of a root what is known of the records it was made over."""
+    here, sealed, told = len(verdict.records), verdict.sealed_count, ""
+    if failure.reason in (ROOT, ROOT_SIGNATURE) and sealed is not None and sealed != here:
+        told = f"; the root was signed for {plural(sealed, 'record')}, and here are {here}"
+    if failure.index is None:
+        return f"the root{told}"
+    if failure.record_id is None:
+        return f"record {failure.index}, which is missing{told}"
+    name = f"record {failure.index} ({shown(failure.record_id)})"
+    return f"{name}, the first that the root is not of{told}" if failure.reason == ROOT else name
 
 
 def _conclude(file: str, verdict: Verdict, *, may_be_unsigned: bool) -> None:
     if verdict.failures:
         first = verdict.failures[0]
-        at = "the root" if first.index is None else f"record {first.index} ({_shown(first.record_id or '')})"
         raise BrokenProof(
-            f"{file} does not hold: {first.reason} at {at}",
+            f"{file} does not hold: {first.reason} at {_place(first, verdict)}",
             hint="do not rely on it; ask for the transcript again",
             failures=len(verdict.failures),
         )
     count = plural(len(verdict.records), "record")
     if verdict.is_proven:
-        tell(f"{file}: {count} of {_shown(verdict.evidence_id)}, proven with {verdict.algorithm}")
+        tell(f"{file}: {count} of {shown(verdict.evidence_id)}, proven with {verdict.algorithm}")
     elif may_be_unsigned:
-        tell(f"{file}: {count} of {_shown(verdict.evidence_id)} hold together; signatures were not checked")
+        tell(f"{file}: {count} of {shown(verdict.evidence_id)} hold together; signatures were not checked")
     else:
         raise BrokenProof(
             f"{file} holds together, but its {verdict.algorithm} signatures were not checked: there is no key",

@@ -9,6 +9,7 @@ from engine.client.pages import items
 from engine.contract import devices
 from engine.contract.devices import Device, DeviceList, EnrolDevice, ListDevices, Observe, Observed
 from engine.contract.exchange import Trace
+from engine.contract.profile import PROFILE
 
 
 class Devices:
@@ -29,7 +30,7 @@ class Devices:
         ask = ListDevices(cursor=cursor, limit=limit, status=status)
         return await self._caller.call(devices.LIST, ask, trace=trace)
 
-    def every(self, *, status: str | None = None, limit: int | None = 200) -> AsyncIterator[Device]:
+    def every(self, *, status: str | None = None, limit: int | None = PROFILE.page_limit_max) -> AsyncIterator[Device]:
         """Every device, newest first, page after page."""
         return items(lambda cursor: self.list(status=status, limit=limit, cursor=cursor), lambda page: page.devices)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -13,8 +13,9 @@ from engine.client.pages import items
 from engine.contract import jobs
 from engine.contract.exchange import Trace
 from engine.contract.jobs import CreatedJob, CreateJob, GetJob, JobList, ListJobs, RemoteJob, ResultLink
+from engine.contract.profile import PROFILE
 from engine.contract.route import Wire
-from engine.errors import Conflict
+from engine.errors import Conflict, RecordError
 
 
 class Jobs:
@@ -79,20 +80,42 @@ class Jobs:
         self,
         *,
         kind: str | None = None,
-        status: str | None = None,
+        status: str | Sequence[str] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
         trace: Trace | None = None,
     ) -> Answered[JobList]:
-        """One page of the tenant's jobs, newest first; `limit` is clamped to 200."""
-        ask = ListJobs(kind=kind, status=status, limit=limit, cursor=cursor)
+        """One page of the tenant's jobs, newest first; `limit` is clamped to what the profile allows, 200.
+
+        Raises:
+            RecordError: several statuses, or one that is none, where the platform would not say so itself (Q48).
+        """
+        ask = ListJobs(kind=kind, status=_wanted(status), limit=limit, cursor=cursor)
         return await self._caller.call(jobs.LIST, ask, trace=trace)
 
     def every(
-        self, *, kind: str | None = None, status: str | None = None, limit: int | None = 200
+        self,
+        *,
+        kind: str | None = None,
+        status: str | Sequence[str] | None = None,
+        limit: int | None = PROFILE.page_limit_max,
     ) -> AsyncIterator[RemoteJob]:
         """Every job, newest first, page after page. Jobs made meanwhile are not in it."""
         return items(
             lambda cursor: self.list(kind=kind, status=status, limit=limit, cursor=cursor),
             lambda page: page.jobs,
         )
+
+
+def _wanted(status: str | Sequence[str] | None) -> str | None:
+    """The statuses to list as the platform takes them."""
+    if status is None:
+        return None
+    several = (status,) if isinstance(status, str) else tuple(status)
+    strange = [one for one in several if one not in jobs.STATUSES]
+    if strange and not PROFILE.refuses_unknown_status:
+        # The platform would pass over it, and answer a page that says nothing.
+        raise RecordError(f"no job has the status {strange[0][:40]!a}", hint=f"use one of {', '.join(jobs.STATUSES)}")
+    if len(several) > 1 and PROFILE.status_separator is None:
+        raise RecordError("a list of jobs is asked for one status at a time", hint="ask once for each")
+    return (PROFILE.status_separator or "").join(several)

@@ -12,16 +12,17 @@ import secrets
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
+import msgspec
 from msgspec import UNSET
 
 from engine.client.client import Access
 from engine.client.oauth import OAuth
-from engine.client.session import Minted
 from engine.contract import oauth
 from engine.contract.oauth import AskToken
 from engine.errors import BrokenAnswer, PlatformError, Refused, TimedOut, Unavailable, WrongIssuer
 from engine.settings import Secret
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 from engine.trust.minting import challenge_of
 
 CALLBACK = "/callback"
@@ -47,7 +48,14 @@ class _Return:
         return _page(200, "Thank you. The engine goes on; you may close this window.")
 
 
-async def log_in(client: OAuth, access: Access, *, show: Callable[[str], None], wait_s: float) -> Minted:
+class Given(msgspec.Struct, frozen=True):
+    """What a login brings: a token, and where the app may renew it, what that takes."""
+
+    token: Secret
+    refresh: Secret | None
+
+
+async def log_in(client: OAuth, access: Access, *, show: Callable[[str], None], wait_s: float) -> Given:
     """Ask a person for a token: `show` gets the URL to open; the answer is waited for `wait_s` seconds.
 
     Raises:
@@ -77,7 +85,7 @@ async def log_in(client: OAuth, access: Access, *, show: Callable[[str], None], 
     answer = (await client.token(ask)).answer
     if answer.token_type.lower() != "bearer":
         raise BrokenAnswer(f"oauth.token: expected a Bearer token, found {answer.token_type[:20]!a}")
-    return Minted(Secret(answer.access_token), answer.expires_in)
+    return Given(Secret(answer.access_token), Secret(answer.refresh_token) if answer.refresh_token else None)
 
 
 def _url(access: Access, redirect_uri: str, state: str, challenge: str) -> str:

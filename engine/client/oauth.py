@@ -21,7 +21,9 @@ from engine.contract.oauth import (
     ServiceToken,
     TokenAnswer,
 )
+from engine.contract.profile import PROFILE
 from engine.contract.route import Nothing
+from engine.errors import RecordError
 
 
 class OAuth:
@@ -38,7 +40,14 @@ class OAuth:
         return await self._caller.call(oauth.AUTHORIZE, ask, trace=trace)
 
     async def token(self, ask: AskToken, *, trace: Trace | None = None) -> Answered[TokenAnswer]:
-        """Trade a grant for a token. The token is not verified here."""
+        """Trade a grant for a token. The token is not verified here.
+
+        Raises:
+            RecordError: the platform offers no such grant (Q13); nothing was sent.
+        """
+        if ask.grant_type not in PROFILE.grant_types:
+            offered = ", ".join(PROFILE.grant_types)
+            raise RecordError(f"the platform offers no grant {ask.grant_type[:40]!a}", hint=f"it offers {offered}")
         return await self._caller.call(oauth.TOKEN, ask, trace=trace)
 
     async def service_token(

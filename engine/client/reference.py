@@ -1,4 +1,4 @@
-"""The documentation surface, as asked (contract 2.1): routes 42-46, at the host of the documents."""
+"""The documentation surface, as asked (contract 2.1): routes 42-47, at the host of the documents."""
 
 from __future__ import annotations
 
@@ -34,3 +34,7 @@ class Reference:
     async def full(self, *, trace: Trace | None = None) -> Answered[Text]:
         """All topics in one text, llms-full.txt."""
         return await self._caller.call(reference.FULL, Nothing(), trace=trace)
+
+    async def sdl(self, *, trace: Trace | None = None) -> Answered[Text]:
+        """The GraphQL bundle of approved partners, in the schema language; it takes the scope of GraphQL."""
+        return await self._caller.call(reference.SDL, Nothing(), trace=trace)

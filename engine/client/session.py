@@ -14,6 +14,7 @@ import msgspec
 from engine.client.call import Line, TokenSource
 from engine.contract import oauth, sandbox
 from engine.contract.oauth import AskToken
+from engine.contract.profile import PROFILE
 from engine.contract.route import lay_out
 from engine.contract.sandbox import MintSandboxToken
 from engine.errors import (
@@ -36,7 +37,7 @@ from engine.trust.flight import Flight
 from engine.trust.keyring import Keyring
 
 REFRESH_AHEAD = 0.8
-LIFE_MAX_S = 86_400.0
+LIFE_MAX_S = float(PROFILE.token_ttl_max_s)
 _LIFE_MIN_S = 1.0
 _MARGIN_S = 5.0
 _AGAIN_S = 10.0

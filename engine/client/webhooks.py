@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from engine.client.call import Answered, Caller
 from engine.client.pages import items
 from engine.contract import webhooks
 from engine.contract.exchange import Trace
+from engine.contract.profile import PROFILE
 from engine.contract.route import Nothing
 from engine.contract.webhooks import (
     CreateWebhook,
@@ -23,6 +25,7 @@ from engine.contract.webhooks import (
     Webhook,
     WebhookList,
 )
+from engine.errors import RecordError
 
 
 class Webhooks:
@@ -39,7 +42,13 @@ class Webhooks:
         secret: str | UnsetType = UNSET,
         trace: Trace | None = None,
     ) -> Answered[Webhook]:
-        """Subscribe an https URL to events. Without `secret` the answer holds one, this once. Twice makes two."""
+        """Subscribe an https URL to events. Without `secret` the answer holds one, this once. Twice makes two.
+
+        Raises:
+            RecordError: there is no secret, where the platform makes none (Q30); nothing was sent.
+        """
+        if secret is UNSET and PROFILE.webhook_secret_required:
+            raise RecordError("a webhook needs a secret of yours", hint="give one of 32 random characters, and keep it")
         ask = CreateWebhook(url=url, events=list(events), secret=secret)
         return await self._caller.call(webhooks.CREATE, ask, trace=trace)
 
@@ -49,7 +58,7 @@ class Webhooks:
         """One page of the tenant's subscriptions, newest first."""
         return await self._caller.call(webhooks.LIST, ListWebhooks(cursor=cursor, limit=limit), trace=trace)
 
-    def every(self, *, limit: int | None = 200) -> AsyncIterator[Webhook]:
+    def every(self, *, limit: int | None = PROFILE.page_limit_max) -> AsyncIterator[Webhook]:
         """Every subscription, newest first, page after page."""
         return items(lambda cursor: self.list(limit=limit, cursor=cursor), lambda page: page.webhooks)
 
@@ -58,7 +67,15 @@ class Webhooks:
         return await self._caller.call(webhooks.GET, GetWebhook(webhook_id), trace=trace)
 
     async def update(self, change: UpdateWebhook, *, trace: Trace | None = None) -> Answered[Webhook]:
-        """Change what `change` names: URL, events, secret; status "active" turns a disabled one on again."""
+        """Change what `change` names: URL, events, secret; status "active" turns a disabled one on again.
+
+        Where the platform takes a webhook as a whole alone (Q31), what is not named is read first and sent along.
+        """
+        if not PROFILE.webhook_put_is_partial and UNSET in (change.url, change.events):
+            now = (await self.get(change.webhook_id, trace=trace)).answer
+            url = now.url if change.url is UNSET else change.url
+            events = now.events if change.events is UNSET else change.events
+            change = msgspec.structs.replace(change, url=url, events=events)
         return await self._caller.call(webhooks.UPDATE, change, trace=trace)
 
     async def delete(self, webhook_id: str, *, trace: Trace | None = None) -> Answered[Nothing]:
@@ -76,7 +93,9 @@ class Webhooks:
         ask = ListDeliveries(webhook_id=webhook_id, cursor=cursor, limit=limit)
         return await self._caller.call(webhooks.DELIVERIES, ask, trace=trace)
 
-    def every_delivery(self, webhook_id: str, *, limit: int | None = 200) -> AsyncIterator[DeliveryAttempt]:
+    def every_delivery(
+        self, webhook_id: str, *, limit: int | None = PROFILE.page_limit_max
+    ) -> AsyncIterator[DeliveryAttempt]:
         """Every delivery attempt of a subscription, newest first, page after page."""
         return items(
             lambda cursor: self.deliveries(webhook_id, limit=limit, cursor=cursor), lambda page: page.deliveries

@@ -6,14 +6,13 @@ SHA-512; an algorithm it does not know proves nothing and is ignored, as the RFC
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import re
-from binascii import Error as NotBase64
 from hmac import compare_digest
 from typing import Any
 
-_MEMBER = re.compile(r"(?:^|,)[ \t]*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):[ \t]*(?:;[^,]*)?(?=,|$)")
+from engine.codec.structured import Item, read_dictionary
+from engine.errors import RecordError
+
 # Strongest first: one is enough.
 _ALGORITHMS = (("sha-512", hashlib.sha512), ("sha-256", hashlib.sha256))
 
@@ -38,14 +37,14 @@ class Promise:
 
 def promise_of(field: str) -> Promise | None:
     """The promise of a digest field (a dictionary of byte sequences, RFC 9651); None where it holds none we know."""
-    members = dict(_MEMBER.findall(field))
+    try:
+        members = read_dictionary(field)
+    except RecordError:
+        # Broken anywhere, it says nothing, as the RFC asks.
+        return None
     for name, new in _ALGORITHMS:
-        if name not in members:
-            continue
-        try:
-            digest = base64.b64decode(members[name], validate=True)
-        except NotBase64:
-            continue
-        if len(digest) == new().digest_size:
+        member = members.get(name)
+        digest = member.value if isinstance(member, Item) else None
+        if isinstance(digest, bytes) and len(digest) == new().digest_size:
             return Promise(name, digest, new())
     return None

@@ -55,6 +55,10 @@ def decode(data: bytes, kind: type[T], *, max_bytes: int = MAX_BYTES, max_depth:
         RecordError: not JSON, or not of this type; the message carries msgspec's path (`$.a[1]`).
     """
     check_caps(data, max_bytes=max_bytes, max_depth=max_depth)
+    return _decode(data, kind)
+
+
+def _decode(data: bytes, kind: type[T]) -> T:
     try:
         return _decoder_of(kind).decode(data)
     except msgspec.ValidationError as exc:
@@ -63,10 +67,22 @@ def decode(data: bytes, kind: type[T], *, max_bytes: int = MAX_BYTES, max_depth:
         raise RecordError(f"not valid JSON: {exc}") from exc
 
 
+def decode_level(data: bytes, kind: type[T], *, max_bytes: int = MAX_BYTES) -> T:
+    """As `decode`, for a kind that itself bounds the depth, so that nobody needs to count brackets.
+
+    It names every member (`forbid_unknown_fields`) and has none that may be anything: then the decoder stops at the
+    first bracket that stands too deep.
+    """
+    check_caps(data, max_bytes=max_bytes, max_depth=len(data))
+    return _decode(data, kind)
+
+
 def check_caps(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> None:
     """Refuse JSON text that is too large or too deep, before any decoder sees it."""
     if len(data) > max_bytes:
         raise CapExceeded(f"JSON text of {len(data)} bytes is over the cap of {max_bytes}")
+    if len(data) <= max_depth:
+        return
     # Cheap upper bound first: most texts do not even hold that many opening brackets.
     if data.count(b"{") + data.count(b"[") <= max_depth:
         return

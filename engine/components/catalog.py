@@ -28,6 +28,8 @@ from engine.components.sources.pages import Gate, PagesSource
 from engine.components.sources.parquet import ParquetSource
 from engine.components.sources.plugin import PluginSource
 from engine.components.sources.postgres import PostgresSource
+from engine.components.transforms.cleaning import Cast, Flatten, Mask
+from engine.components.transforms.computing import Map, Where
 from engine.components.transforms.filter import Filter
 from engine.components.transforms.python import TIMEOUT_S, Python, resolve
 from engine.components.transforms.shaping import Rename, Select, Set
@@ -52,7 +54,11 @@ TRANSFORMS = {
     "select": "keep only these members",
     "rename": "give members new names",
     "set": "give members constant values",
-    "filter": "keep the records for which a comparison holds",
+    "map": "give members the values of expressions",
+    "filter": "keep the records for which a comparison or an expression holds",
+    "cast": "make typed values out of text",
+    "mask": "make private values unreadable",
+    "flatten": "make members of objects members of the row",
     "python": "call a function of your own over a batch",
     "plugin": "a transform that another distribution brings, by its entry point",
 }
@@ -124,6 +130,16 @@ def _transform(spec: TransformSpec, base: Path) -> Transform:
             return Rename(fields)
         case TransformSpec(type="set", values=dict(values)):
             return Set(values)
+        case TransformSpec(type="map", values=dict(values)):
+            return Map(values)
+        case TransformSpec(type="filter", where=str(where)):
+            return Where(where)
+        case TransformSpec(type="cast", fields=dict(fields)):
+            return Cast(fields, bad=spec.bad or "reject")
+        case TransformSpec(type="mask", fields=tuple(fields)):
+            return Mask(fields, how=spec.how or "redact", secret=spec.secret)
+        case TransformSpec(type="flatten"):
+            return Flatten(spec.fields if isinstance(spec.fields, tuple) else (), separator=spec.separator or "_")
         case TransformSpec(type="filter", field=str(field), op=str(op)):
             return Filter(field, op, spec.value)
         case TransformSpec(type="python", call=str(call)):
@@ -132,7 +148,13 @@ def _transform(spec: TransformSpec, base: Path) -> Transform:
             function = plugins.opened(plugins.TRANSFORMS, use, spec.options or {})
             return Python(use, function, timeout_s=spec.timeout or TIMEOUT_S)
     needs = {"select": "`fields`, a list", "rename": "`fields`, a table", "set": "`values`, a table"}
-    needs |= {"filter": "`field` and `op`", "python": "`call`", "plugin": "`use`"}
+    needs |= {
+        "filter": "`field` and `op`, or `where`",
+        "python": "`call`",
+        "plugin": "`use`",
+        "map": "`values`, a table",
+    }
+    needs |= {"cast": "`fields`, a table", "mask": "`fields`, a list"}
     raise ConfigError(f"the transform `{spec.type}` needs {needs[spec.type]}")
 
 

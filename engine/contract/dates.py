@@ -11,17 +11,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
-# A bare item of RFC 9651 section 3.3, in the order: decimal or integer, string, token, bytes, boolean, date, text.
-_BARE = (
-    r"(?:-?(?:\d{1,12}\.\d{1,3}|\d{1,15})(?![\d.])"
-    r'|"(?:[ !#-\[\]-~]|\\[\\"])*"'
-    r"|[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*"
-    r"|:[A-Za-z0-9+/=]*:"
-    r"|\?[01]"
-    r"|@-?\d{1,15}(?![\d.])"
-    r'|%"(?:[ !#$&-~]|%[0-9a-f]{2})*")'
-)
-_ITEM = re.compile(rf"@(?P<date>-?[0-9]{{1,15}})(?:; *[a-z*][a-z0-9_.*-]*(?:={_BARE})?)*", re.ASCII)
+from engine.codec.structured import Date, read_item
+from engine.errors import RecordError
+
 _LEAP = re.compile(r"(?<=\d:\d\d:)60(?!\d)")
 
 
@@ -45,8 +37,11 @@ def field_date_s(text: str) -> int | None:
 
     Parameters are read over, but a broken one makes the whole field broken, as the RFC asks.
     """
-    match = _ITEM.fullmatch(text.strip(" "))
-    return int(match["date"]) if match else None
+    try:
+        value = read_item(text).value
+    except RecordError:
+        return None
+    return value.at_s if isinstance(value, Date) else None
 
 
 def _seconds(text: str, read: Callable[[str], datetime]) -> float | None:

@@ -14,7 +14,7 @@ ONLINE, OFFLINE, RETIRED = "online", "offline", "retired"
 ACCEPTED = "accepted"
 
 
-class Device(msgspec.Struct, frozen=True, kw_only=True):
+class Device(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.device_names):
     """A medical device. `type_code` is an MDC code (ISO/IEEE 11073-10101); `status` online, offline or retired."""
 
     id: str
@@ -29,7 +29,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     encounter_id: str | None = None
 
 
-class ListDevices(msgspec.Struct, frozen=True, kw_only=True):
+class ListDevices(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of the tenant's devices, newest first; `status` keeps those alone."""
 
     cursor: str | None = None
@@ -37,7 +37,7 @@ class ListDevices(msgspec.Struct, frozen=True, kw_only=True):
     status: str | None = None
 
 
-class DeviceList(msgspec.Struct, frozen=True, kw_only=True):
+class DeviceList(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of devices (Q21); `total_count` is of those the filter keeps."""
 
     devices: list[Device]
@@ -45,7 +45,7 @@ class DeviceList(msgspec.Struct, frozen=True, kw_only=True):
     total_count: int | None = None
 
 
-class EnrolDevice(msgspec.Struct, frozen=True, kw_only=True):
+class EnrolDevice(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.device_names):
     """A device to enrol; there is one of a manufacturer and serial number in a tenant, a second is a 409."""
 
     manufacturer: str
@@ -56,7 +56,7 @@ class EnrolDevice(msgspec.Struct, frozen=True, kw_only=True):
     encounter_id: str | UnsetType = UNSET
 
 
-class Observe(msgspec.Struct, frozen=True, kw_only=True):
+class Observe(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.observation_names):
     """One measurement of a device, in either of two forms.
 
     Plain: `code` (MDC unless `code_system` says otherwise), `value` with its UCUM `unit`, `effective_at` (RFC 3339).

@@ -51,7 +51,7 @@ class ApiCatalog(msgspec.Struct, frozen=True):
     linkset: list[LinkContext]
 
 
-class DataSchema(msgspec.Struct, frozen=True, kw_only=True):
+class DataSchema(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.schema_names):
     """One JSON Schema (2020-12), and which scopes reach what it describes; any one of them is enough (Q91).
 
     `kind` is `job_payload`, `entity`, `event` or `resource`.
@@ -65,7 +65,7 @@ class DataSchema(msgspec.Struct, frozen=True, kw_only=True):
     schema: dict[str, Any]
 
 
-class DataSchemaList(msgspec.Struct, frozen=True, kw_only=True):
+class DataSchemaList(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """The schemas that this caller can reach, by id."""
 
     schemas: list[DataSchema]

@@ -72,7 +72,7 @@ class Medication(msgspec.Struct, frozen=True, kw_only=True):
     unit: str | None = None
 
 
-class Encounter(msgspec.Struct, frozen=True, kw_only=True):
+class Encounter(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.encounter_names):
     """The partner-facing summary of an encounter."""
 
     id: str
@@ -103,7 +103,7 @@ class GetBundle(msgspec.Struct, frozen=True, kw_only=True):
     encounter_id: str = msgspec.field(name="encounterId")
 
 
-class CreateEncounter(msgspec.Struct, frozen=True, kw_only=True):
+class CreateEncounter(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.encounter_names):
     """A new encounter: the summary without what the platform adds, or `resource`, a FHIR R4 Bundle, as the whole body.
 
     Without `resource`, `incident_id` and `started_at` are required.

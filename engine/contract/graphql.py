@@ -15,14 +15,14 @@ from msgspec import UNSET, UnsetType
 from engine.contract.profile import PROFILE
 from engine.contract.route import Auth, Host, Route
 
-GRAPHQL_TYPE = "application/graphql-response+json"
+GRAPHQL_TYPE = PROFILE.graphql_type
 HEALTH_CHECK = "query HealthCheck { viewer { id } }"
 ACQI_METRICS = (
     "query AcqiMetrics($fromDate: Date!, $toDate: Date!) { acqiMetrics(fromDate: $fromDate, toDate: $toDate)"
-    " { indicator code numerator denominator value unit periodStart periodEnd } }"
+    f" {{ {' '.join(PROFILE.acqi_names.values())} }} }}"
 )
-INTROSPECTION_DISABLED, OPERATION_NOT_ALLOWED = "INTROSPECTION_DISABLED", "OPERATION_NOT_ALLOWED"
-BAD_USER_INPUT, BAD_REQUEST, TENANT_NOT_FOUND = "BAD_USER_INPUT", "BAD_REQUEST", "TENANT_NOT_FOUND"
+INTROSPECTION_DISABLED, OPERATION_NOT_ALLOWED = PROFILE.introspection_code, PROFILE.not_approved_code
+BAD_USER_INPUT, BAD_REQUEST, TENANT_NOT_FOUND = "BAD_USER_INPUT", "BAD_REQUEST", PROFILE.other_tenant_code
 
 
 class Execute(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class Executed(msgspec.Struct, frozen=True, kw_only=True):
     errors: list[GraphqlError] | UnsetType = UNSET
 
 
-class AcqiMetric(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class AcqiMetric(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.acqi_names):
     """One ambulance care quality indicator over a period (Q65): `value` is null where nothing was counted."""
 
     indicator: str
@@ -69,7 +69,8 @@ def fingerprint(document: str) -> str:
 
 EXECUTE = Route(
     number=19, name="graphql.execute", method="POST", path="/graphql", hosts=(Host.API,), auth=Auth.BEARER,
-    scopes=PROFILE.graphql_scopes, ask=Execute, answer=Executed, status=(200, 400, 404), refusals=(406,),
+    scopes=PROFILE.graphql_scopes, ask=Execute, answer=Executed, refusals=(406,),
+    status=tuple(dict.fromkeys((200, PROFILE.graphql_unfit_status, PROFILE.other_tenant_status))),
     headers={"tenant_id": "X-Tenant-ID"}, media=(GRAPHQL_TYPE, "application/json"),
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ import msgspec
 from engine.contract.modules import MODULES
 from engine.contract.openapi import Places
 from engine.contract.profile import PROFILE
-from engine.contract.reference import CodeExample, DocsIndex, TopicEntry, TopicPage, TopicSection
+from engine.contract.reference import BUNDLES, SDL, CodeExample, DocsIndex, TopicEntry, TopicPage, TopicSection
 from engine.contract.route import Auth, Host, Nothing, Route, lay_out
 from engine.contract.titles import LAST_UPDATED, REFERENCE, TOPICS, Section, Topic, title_of, topic_of
 
@@ -192,8 +192,8 @@ def _slug(text: str) -> str:
 
 
 def _partner_portal(docs: str) -> dict[str, Any]:
-    """What approved partners get; paths and names are the vendor's, and nothing of it is served here."""
-    bundle, by_request = "/partners/contract/v2026.4/", "approved_partner"
+    """What approved partners get; paths and names are the vendor's. Of them the GraphQL bundle is a route."""
+    by_request = "approved_partner"
     kits = (
         ("@argus/connector-sdk", "typescript"), ("argus-connector-sdk", "python"),
         ("@argus/client", "typescript"), ("argus-client", "python"),
@@ -201,8 +201,8 @@ def _partner_portal(docs: str) -> dict[str, Any]:
     return {
         "contractVersion": PROFILE.version,
         "requestAccessUrl": f"{docs}/en/docs/integration-guide#vendor-contact",
-        "graphqlBundle": {"path": f"{bundle}external.graphql", "availability": by_request},
-        "openapiBundle": {"path": f"{bundle}external-openapi.json", "availability": by_request},
+        "graphqlBundle": {"path": SDL.path, "availability": by_request},
+        "openapiBundle": {"path": f"{BUNDLES}external-openapi.json", "availability": by_request},
         "sdkPackages": [
             {"name": name, "language": language, "version": PROFILE.version, "availability": by_request}
             for name, language in kits

@@ -24,7 +24,7 @@ class ScopeList(msgspec.Struct, frozen=True):
     scopes: list[Scope]
 
 
-class CreateApp(msgspec.Struct, frozen=True, kw_only=True):
+class CreateApp(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.app_names):
     """A new app; `redirect_uris` is required with the grant `authorization_code` (Q20)."""
 
     name: str
@@ -34,7 +34,7 @@ class CreateApp(msgspec.Struct, frozen=True, kw_only=True):
     client_type: str | UnsetType = UNSET
 
 
-class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=PROFILE.app_names):
     """An app. `client_secret` is there once: in the answer that made it."""
 
     client_id: str
@@ -52,14 +52,14 @@ class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     governance: dict[str, Any] | None = None
 
 
-class ListApps(msgspec.Struct, frozen=True, kw_only=True):
+class ListApps(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of the tenant's apps."""
 
     cursor: str | None = None
     limit: int | None = None
 
 
-class AppList(msgspec.Struct, frozen=True):
+class AppList(msgspec.Struct, frozen=True, rename=PROFILE.page_names):
     """A page of apps (Q21)."""
 
     apps: list[App]
@@ -73,7 +73,7 @@ class GetApp(msgspec.Struct, frozen=True):
     client_id: str
 
 
-class GovernApp(msgspec.Struct, frozen=True, kw_only=True):
+class GovernApp(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.governance_names):
     """A JSON merge patch over an app's governance settings (RFC 7396, Q22)."""
 
     client_id: str
@@ -92,7 +92,8 @@ LIST_SCOPES = Route(
 )  # fmt: skip
 CREATE_APP = Route(
     number=2, name="identity.create_app", method="POST", path="/v1/platform/apps", hosts=(Host.AUTH,),
-    auth=Auth.BEARER, scopes=PROFILE.admin_scopes, ask=CreateApp, answer=App, status=(201, 200),
+    auth=Auth.BEARER, scopes=PROFILE.admin_scopes, ask=CreateApp, answer=App,
+    status=tuple(dict.fromkeys((PROFILE.app_created_status, 201, 200))),
 )  # fmt: skip
 LIST_APPS = Route(
     number=3, name="identity.list_apps", method="GET", path="/v1/platform/apps", hosts=(Host.AUTH,),

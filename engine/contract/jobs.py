@@ -22,7 +22,7 @@ STATUSES = (QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED)
 TERMINAL = frozenset((SUCCEEDED, FAILED, CANCELLED))
 
 
-class JobError(msgspec.Struct, frozen=True, kw_only=True):
+class JobError(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.job_error_names):
     """Why a job failed (Q42)."""
 
     code: str
@@ -52,10 +52,11 @@ def error_of(job: RemoteJob) -> JobError | None:
         case str() as text:
             return JobError(code="failed", message=text)
         case dict() as members:
+            names = PROFILE.job_error_names
             return JobError(
-                code=str(members.get("code", "failed")),
-                message=str(members.get("message", "")),
-                retryable=members.get("retryable") is True,
+                code=str(members.get(names["code"], "failed")),
+                message=str(members.get(names["message"], "")),
+                retryable=members.get(names["retryable"]) is True,
             )
         case other:
             return JobError(code="failed", message=str(other))
@@ -95,7 +96,7 @@ class ResultLink(msgspec.Struct, frozen=True, kw_only=True):
     signed_url: str
 
 
-class ListJobs(msgspec.Struct, frozen=True, kw_only=True):
+class ListJobs(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of the tenant's jobs, newest first (contract 9.6)."""
 
     kind: str | None = None
@@ -104,7 +105,7 @@ class ListJobs(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-class JobList(msgspec.Struct, frozen=True, kw_only=True):
+class JobList(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of job objects; `next_cursor` is null on the last one."""
 
     jobs: list[RemoteJob]
@@ -135,11 +136,19 @@ GET = Route(
 )  # fmt: skip
 RESULT = Route(
     number=30, name="jobs.result", method="GET", path="/v1/jobs/{id}/result", hosts=_HOSTS, auth=Auth.BEARER,
-    scopes=PROFILE.jobs_read_scopes, ask=GetJob, answer=ResultLink, refusals=(409, 410),
+    scopes=PROFILE.jobs_read_scopes, ask=GetJob, answer=ResultLink,
+    refusals=(PROFILE.result_not_ready_status, PROFILE.result_failed_status, PROFILE.result_expired_status),
 )  # fmt: skip
+# What is taken for a cancel that was heard: the statuses of the profile, and those it may have instead (contract 9.5).
+_CANCELLED = tuple(
+    dict.fromkeys(
+        (PROFILE.cancel_queued_status, PROFILE.cancel_running_status, PROFILE.cancel_again_status, 200, 202, 204)
+    )
+)
 CANCEL = Route(
     number=31, name="jobs.cancel", method="DELETE", path="/v1/jobs/{id}", hosts=_HOSTS, auth=Auth.BEARER,
-    scopes=PROFILE.jobs_write_scopes, ask=GetJob, answer=RemoteJob, status=(200, 202, 204), refusals=(409,),
+    scopes=PROFILE.jobs_write_scopes, ask=GetJob, answer=RemoteJob,
+    status=_CANCELLED, refusals=(PROFILE.cancel_ended_status,),
 )  # fmt: skip
 LIST = Route(
     number=32, name="jobs.list", method="GET", path="/v1/jobs", hosts=_HOSTS, auth=Auth.BEARER,

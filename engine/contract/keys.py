@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.contract.profile import PROFILE
 from engine.contract.route import Auth, Host, Nothing, Route
 
 
@@ -26,11 +27,11 @@ class KeySet(msgspec.Struct, frozen=True):
 
 WELL_KNOWN = Route(
     number=10, name="keys.well_known", method="GET", path="/.well-known/jwks.json", hosts=(Host.AUTH,),
-    auth=Auth.PUBLIC, ask=Nothing, answer=KeySet, status=(200, 304),
+    auth=Auth.PUBLIC, ask=Nothing, answer=KeySet, status=(200, 304), media=(PROFILE.jwks_type,),
 )  # fmt: skip
 VERSIONED = Route(
     number=11, name="keys.versioned", method="GET", path="/v1/auth/jwks.json", hosts=(Host.AUTH,),
-    auth=Auth.PUBLIC, ask=Nothing, answer=KeySet, status=(200, 304),
+    auth=Auth.PUBLIC, ask=Nothing, answer=KeySet, status=(200, 304), media=(PROFILE.jwks_type,),
 )  # fmt: skip
 
 ROUTES = (WELL_KNOWN, VERSIONED)

@@ -9,7 +9,8 @@ import hashlib
 
 import msgspec
 
-from engine.contract.kinds import ENRICH, EXPORT, GRAPH, IMPORT, KINDS, Kind
+from engine.contract.kinds import ENRICH, EXPORT, GRAPH, IMPORT, Kind
+from engine.contract.profile import PROFILE
 from engine.contract.reference import Heading, ModulePage
 from engine.contract.titles import LAST_UPDATED
 
@@ -49,7 +50,7 @@ def module_page(slug: str, docs_url: str) -> ModulePage | None:
     headings = [Heading(id=slug, text=module.title, level=1)]
     for name in module.kinds:
         headings.append(Heading(id=name.replace(".", "-"), text=name, level=2))
-        parts += [f"## {name}", _about(KINDS[name])]
+        parts += [f"## {name}", _about(PROFILE.kinds[name])]
     markdown = "\n\n".join(parts) + "\n"
     path = f"/api/docs/modules/{slug}"
     return ModulePage(
@@ -73,7 +74,7 @@ def module_page(slug: str, docs_url: str) -> ModulePage | None:
 
 def _about(kind: Kind) -> str:
     lines = [
-        f"- Carries {kind.carries}, at `payload.{'.'.join(kind.path)}`, at most {kind.rows_max}",
+        f"- Carries {kind.carries}, at `payload.{'.'.join(kind.path)}`, at most {PROFILE.profile_ids_max}",
         f"- Answers `{kind.results}`; each names its row by `{kind.match}`",
     ]
     if kind.status is not None:

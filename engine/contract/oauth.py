@@ -44,7 +44,7 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     refresh_token: str | None = None
 
 
-class MintServiceToken(msgspec.Struct, frozen=True, kw_only=True):
+class MintServiceToken(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.service_token_names):
     """A service token for an app; `ttl_seconds` is clamped to [60, 86400] (Q23)."""
 
     client_id: str
@@ -52,7 +52,7 @@ class MintServiceToken(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds: int | UnsetType = UNSET
 
 
-class ServiceToken(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceToken(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.service_token_names):
     """A minted service token (Q23); read `access_token` first, then `token`."""
 
     token: str | None = None
@@ -64,14 +64,14 @@ class ServiceToken(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[str] = []
 
 
-class RotateSecret(msgspec.Struct, frozen=True, kw_only=True):
+class RotateSecret(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.rotation_names):
     """Replace an app's secret; the old one stays good for `grace_seconds` (Q24, default 0)."""
 
     client_id: str
     grace_seconds: int | UnsetType = UNSET
 
 
-class RotatedSecret(msgspec.Struct, frozen=True, kw_only=True):
+class RotatedSecret(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.rotation_names):
     """The new secret, shown once (Q24)."""
 
     client_id: str

@@ -203,18 +203,18 @@ class _Operation:
 
     def _refusals(self) -> list[int]:
         """The statuses that follow from how the route is laid out, and those it names."""
-        route = self._route
+        route, profile = self._route, self._profile
         found = {408, 429, 503, *route.refusals}
         # A public route does not ask for a token, but one of the other world is refused there too.
         found |= {403} if route.auth is Auth.PUBLIC else {401, 403}
         if self._in_path:
-            found |= {404, 422}
+            found |= {404, profile.invalid_status}
         if self._rest or self._in_headers:
-            found |= {400, 422}
+            found |= {profile.malformed_status, profile.invalid_status}
         if self._has_body:
-            found |= {400, 413, 415, 422}
+            found |= {profile.malformed_status, 413, 415, profile.invalid_status}
         if self._row is not None and self._row.sunset_at is not None:
-            found.add(self._profile.after_sunset)
+            found.add(profile.after_sunset)
         return sorted(found)
 
 

@@ -1,6 +1,7 @@
 """Refusals on the wire: RFC 9457 problems, and reading whatever shape an error body has.
 
-The vendor documents no error body (Q1). We write problem+json; we read problem+json, FastAPI's
+The vendor documents no error body (Q1). We write problem+json, its members named by the contract profile, whose
+statuses (Q1, Q4, Q41, Q46) say what is meant by them; we read problem+json, FastAPI's
 `detail` (string or list), `message`, and OAuth's `error`/`error_description` (RFC 6749 section 5.2).
 """
 
@@ -13,6 +14,7 @@ import msgspec
 
 from engine.codec.payload import check_caps, loads
 from engine.contract.dates import http_date_s
+from engine.contract.profile import PROFILE
 from engine.errors import (
     Conflict,
     EngineError,
@@ -37,7 +39,7 @@ class FieldFault(msgspec.Struct, frozen=True):
     type: str
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=PROFILE.problem_names):
     """A problem document (RFC 9457), members as in contract 1.9."""
 
     title: str
@@ -75,7 +77,7 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float | None:
 def refusal(route: str, status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> PlatformError:
     """The error a non-success answer stands for, with status, code, trace id and the platform's own words."""
     code, said = _read_body(body)
-    kind = _kind_of(status)
+    kind = _MEANT.get((route, status)) or _kind_of(status)
     facts: dict[str, Any] = {"route": route}
     if code:
         facts["platform_code"] = code
@@ -85,12 +87,30 @@ def refusal(route: str, status: int, headers: Mapping[str, str], body: bytes, *,
     hint = None
     if status == 403 and (reason := headers.get("x-argus-sandbox-reason")):
         hint = f"the sandbox gate refused the token ({reason}); check `profile` and the host in config.toml"
-    elif status in (401, 403) and (challenge := headers.get("www-authenticate")):
+    elif kind is Refused and (challenge := headers.get("www-authenticate")):
         facts["challenge"] = challenge[:_TEXT_MAX]
     return kind(message, status=status, hint=hint, retry_after_s=retry_after_s(headers, now_s=now_s), **facts)
 
 
+# What a status means where a row of the profile gives it its meaning: for one route, and for all.
+_MEANT: dict[tuple[str, int], type[PlatformError]] = {
+    ("jobs.result", PROFILE.result_expired_status): Missing,
+    ("jobs.result", PROFILE.result_failed_status): Conflict,
+    ("jobs.result", PROFILE.result_not_ready_status): Conflict,
+    ("jobs.cancel", PROFILE.cancel_ended_status): Conflict,
+}
+_MEANT_BY_ALL: dict[int, type[PlatformError]] = {
+    PROFILE.after_sunset: Missing,
+    PROFILE.no_path_status: Missing,
+    PROFILE.no_method_status: Rejected,
+    PROFILE.malformed_status: Rejected,
+    PROFILE.invalid_status: Rejected,
+}
+
+
 def _kind_of(status: int) -> type[PlatformError]:
+    if status in _MEANT_BY_ALL:
+        return _MEANT_BY_ALL[status]
     if status in (401, 403):
         return Refused
     if status in (404, 410):
@@ -115,13 +135,14 @@ def _read_body(body: bytes) -> tuple[str | None, str | None]:
         return None, None
     if not isinstance(document, dict):
         return None, None
-    code = document.get("code") or document.get("error")
-    detail = document.get("detail")
+    names = PROFILE.problem_names
+    code = document.get(names["code"]) or document.get("error")
+    detail = document.get(names["detail"]) or document.get("detail")
     if isinstance(detail, list):
         said: Any = "; ".join(_fault(item) for item in detail[:5])
     else:
         said = detail or document.get("message") or document.get("error_description") or document.get("title")
-    if isinstance(faults := document.get("errors"), list) and faults:
+    if isinstance(faults := document.get(names["errors"]), list) and faults:
         said = f"{said or 'invalid'}: " + "; ".join(_fault(item) for item in faults[:5])
     return (
         str(code)[:_TEXT_MAX] if isinstance(code, str) else None,

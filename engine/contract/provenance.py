@@ -23,10 +23,10 @@ FORMATS: Final = (JSON, JSON_LD)
 JSON_LD_TYPE: Final = "application/ld+json"
 
 # Operations of a record (Q84); the vendor names the first.
-CREATE: Final = "evidence.create"
-UPDATE: Final = "evidence.update"
-VIEW: Final = "evidence.view"
-EXPORT: Final = "evidence.export"
+CREATE: Final = PROFILE.deed_names["create"]
+UPDATE: Final = PROFILE.deed_names["update"]
+VIEW: Final = PROFILE.deed_names["view"]
+EXPORT: Final = PROFILE.deed_names["export"]
 
 # What can be wrong (contract 11.2).
 SIGNATURE: Final = "signature_mismatch"
@@ -93,7 +93,7 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class Verification(msgspec.Struct, frozen=True, kw_only=True):
+class Verification(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.verdict_names):
     """The platform's verdict on a transcript; `merkle_root` is the one it computed (Q80)."""
 
     evidence_id: str

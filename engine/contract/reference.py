@@ -1,4 +1,7 @@
-"""The documentation surface (contract 2): routes 42-46, the contract as documents that people read."""
+"""The documentation surface (contract 2): routes 42-46, the contract as documents that people read.
+
+And the GraphQL bundle, which approved partners get at the path that the index tells them; table A has no row for it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ from typing import Any
 
 import msgspec
 
+from engine.contract.profile import PROFILE
 from engine.contract.route import Auth, Host, Nothing, Route, Text
 
 MARKDOWN = "text/markdown"
+SDL_TYPE = "application/graphql"
+BUNDLES = "/partners/contract/v2026.4/"
 _BOTH = ("application/json", MARKDOWN)
 
 
@@ -134,11 +140,17 @@ FULL = Route(
     ask=Nothing, answer=Text, media=("text/plain",), status=(200, 304),
 )  # fmt: skip
 
-ROUTES = (INDEX, TOPIC, MODULE, BRIEF, FULL)
+SDL = Route(
+    number=47, name="reference.sdl", method="GET", path=BUNDLES + "external.graphql", hosts=(Host.DOCS,),
+    auth=Auth.BEARER, scopes=PROFILE.partner_scopes, ask=Nothing, answer=Text, media=(SDL_TYPE,), status=(200, 304),
+)  # fmt: skip
+
+ROUTES = (INDEX, TOPIC, MODULE, BRIEF, FULL, SDL)
 EXAMPLES = {
     INDEX.name: AskIndex(),
     TOPIC.name: AskTopic(topic="async-jobs"),
     MODULE.name: AskModule(slug="data-import-export"),
     BRIEF.name: Nothing(),
     FULL.name: Nothing(),
+    SDL.name: Nothing(),
 }

@@ -14,6 +14,7 @@ from typing import Any, Protocol, get_args, get_origin
 import msgspec
 
 from engine.codec.payload import decode, encode
+from engine.contract.profile import PROFILE
 from engine.contract.route import Auth, Nothing, Route, Text
 from engine.errors import BrokenAnswer, RecordError
 
@@ -124,7 +125,8 @@ def page_of(listing: Listing, text: bytes) -> ListPage:
 @cache
 def _page_type(member: str) -> type[ListPage]:
     fields: list[Any] = [("items", list[msgspec.Raw]), ("next_cursor", str | None, None)]
-    return msgspec.defstruct("Page", fields, rename={"items": member}, frozen=True, gc=False)  # type: ignore[return-value]
+    names = {"items": member, "next_cursor": PROFILE.page_names["next_cursor"]}
+    return msgspec.defstruct("Page", fields, rename=names, frozen=True, gc=False)  # type: ignore[return-value]
 
 
 def _takes_members(route: Route[Any, Any]) -> bool:

@@ -14,8 +14,9 @@ import msgspec
 from engine.codec.payload import schemas_of
 from engine.contract.discovery import DataSchema
 from engine.contract.jobs import Callback
-from engine.contract.kinds import ENRICH, EXPORT, GRAPH, IMPORT, EnrichRow, ExportFile, ExportRow, GraphNode, ImportRow
+from engine.contract.kinds import ENRICH, EXPORT, GRAPH, IMPORT
 from engine.contract.profile import PROFILE, Profile
+from engine.contract.results import EnrichRow, ExportFile, ExportRow, GraphNode, ImportRow
 from engine.contract.route import Auth, Nothing, Route, Text
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

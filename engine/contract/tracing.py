@@ -29,12 +29,17 @@ class TraceSpan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TraceTree(msgspec.Struct, frozen=True, kw_only=True):
-    """The spans of a trace, flat, by start; `ingestion` is "stored" or "pending" (Q66)."""
+    """The spans of a trace, flat, by start; `ingestion` says whether more are on their way (Q66)."""
 
     trace_id: str
     tenant_id: str
     spans: list[TraceSpan]
-    ingestion: str = "stored"
+    ingestion: str = PROFILE.ingestion_stored
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the platform keeps all spans it has of the trace; else more are on their way."""
+        return self.ingestion == PROFILE.ingestion_stored
 
 
 GET = Route(

@@ -22,7 +22,7 @@ class CreateWebhook(msgspec.Struct, frozen=True, kw_only=True):
     secret: str | UnsetType = UNSET
 
 
-class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=PROFILE.webhook_names):
     """A subscription. `secret` is there once: in the answer that made it, when the platform chose it."""
 
     id: str
@@ -34,14 +34,14 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     secret: str | None = None
 
 
-class ListWebhooks(msgspec.Struct, frozen=True, kw_only=True):
+class ListWebhooks(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of the tenant's subscriptions, newest first."""
 
     cursor: str | None = None
     limit: int | None = None
 
 
-class WebhookList(msgspec.Struct, frozen=True, kw_only=True):
+class WebhookList(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of subscriptions (Q21)."""
 
     webhooks: list[Webhook]
@@ -65,7 +65,7 @@ class UpdateWebhook(msgspec.Struct, frozen=True, kw_only=True):
     status: str | UnsetType = UNSET
 
 
-class ListDeliveries(msgspec.Struct, frozen=True, kw_only=True):
+class ListDeliveries(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of a subscription's delivery attempts, newest first."""
 
     webhook_id: str
@@ -73,7 +73,7 @@ class ListDeliveries(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
 
 
-class DeliveryAttempt(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryAttempt(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.delivery_names):
     """One attempt at a delivery (Q32); `id` is the delivery's and the same on each of its attempts.
 
     status   pending: not made yet; succeeded; failed: another follows; exhausted: none follows.
@@ -92,7 +92,7 @@ class DeliveryAttempt(msgspec.Struct, frozen=True, kw_only=True):
     next_attempt_at: str | None = None
 
 
-class DeliveryList(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryList(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.page_names):
     """A page of delivery attempts (Q21, Q32)."""
 
     deliveries: list[DeliveryAttempt]
@@ -108,7 +108,7 @@ class SentTest(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, rename=PROFILE.event_names):
     """The envelope of an event (contract 6.6, Q35); `id` is the delivery's, the same on every attempt."""
 
     type: str
@@ -121,7 +121,8 @@ _ONE = "/v1/webhooks/{webhook_id}"
 _HOSTS = (Host.AUTH,)
 CREATE = Route(
     number=12, name="webhooks.create", method="POST", path="/v1/webhooks", hosts=_HOSTS, auth=Auth.BEARER,
-    scopes=PROFILE.webhooks_write_scopes, ask=CreateWebhook, answer=Webhook, status=(201, 200),
+    scopes=PROFILE.webhooks_write_scopes, ask=CreateWebhook, answer=Webhook,
+    status=tuple(dict.fromkeys((PROFILE.webhook_created_status, 201, 200))),
 )  # fmt: skip
 LIST = Route(
     number=13, name="webhooks.list", method="GET", path="/v1/webhooks", hosts=_HOSTS, auth=Auth.BEARER,
@@ -137,7 +138,8 @@ UPDATE = Route(
 )  # fmt: skip
 DELETE = Route(
     number=16, name="webhooks.delete", method="DELETE", path=_ONE, hosts=_HOSTS, auth=Auth.BEARER,
-    scopes=PROFILE.webhooks_write_scopes, ask=GetWebhook, answer=Nothing, status=(204, 200),
+    scopes=PROFILE.webhooks_write_scopes, ask=GetWebhook, answer=Nothing,
+    status=tuple(dict.fromkeys((PROFILE.webhook_deleted_status, 204, 200))),
 )  # fmt: skip
 DELIVERIES = Route(
     number=17, name="webhooks.deliveries", method="GET", path=_ONE + "/deliveries", hosts=_HOSTS,
@@ -145,7 +147,8 @@ DELIVERIES = Route(
 )  # fmt: skip
 SEND_TEST = Route(
     number=18, name="webhooks.test", method="POST", path=_ONE + "/test", hosts=_HOSTS, auth=Auth.BEARER,
-    scopes=PROFILE.webhooks_write_scopes, ask=GetWebhook, answer=SentTest, status=(202, 200),
+    scopes=PROFILE.webhooks_write_scopes, ask=GetWebhook, answer=SentTest,
+    status=tuple(dict.fromkeys((PROFILE.test_status, 202, 200))),
 )  # fmt: skip
 
 ROUTES = (CREATE, LIST, GET, UPDATE, DELETE, DELIVERIES, SEND_TEST)

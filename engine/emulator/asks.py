@@ -15,11 +15,11 @@ import msgspec
 
 from engine.codec.payload import check_caps, from_plain, loads
 from engine.contract.problem import FieldFault
-from engine.contract.profile import Profile
+from engine.contract.profile import PROFILE, Profile
 from engine.contract.route import Route
-from engine.emulator.refusal import OAuthRefusal, Refusal, invalid
+from engine.emulator.refusal import OAuthRefusal, Refusal, invalid, unfit
 from engine.errors import RecordError
-from engine.transport.listener import Incoming
+from engine.transport.incoming import Incoming
 
 _FORM = "application/x-www-form-urlencoded"
 _AT = re.compile(r"^(?P<said>.*) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
@@ -93,7 +93,7 @@ class Reading:
         text = "; ".join(f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in faults)
         if self._route.form:
             return OAuthRefusal(400, "invalid_request", text, {"Cache-Control": "no-store"})
-        return Refusal(422, "invalid_request", text, errors=faults)
+        return unfit(text, faults)
 
 
 def _takes_text(kind: Any) -> bool:
@@ -112,10 +112,10 @@ def _read_json(incoming: Incoming) -> dict[str, Any]:
         check_caps(incoming.body)
         document = loads(incoming.body)
     except RecordError as exc:
-        raise Refusal(400, "malformed_json", f"The body cannot be read: {exc.message}.") from exc
+        raise Refusal(PROFILE.malformed_status, "malformed_json", f"The body cannot be read: {exc.message}.") from exc
     if not isinstance(document, dict):
         fault = FieldFault(["body"], f"expected an object, got {type(document).__name__}", "type_error")
-        raise Refusal(422, "invalid_request", "The body must be a JSON object.", errors=[fault])
+        raise unfit("The body must be a JSON object.", [fault])
     return document
 
 

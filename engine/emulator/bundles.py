@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.contract.epcr import Act, CreateEncounter, Encounter, Medication, NewPatient, Vital
+from engine.contract.profile import PROFILE
 from engine.emulator.refusal import Refusal, invalid
 
 LOINC, UCUM, SNOMED = "http://loinc.org", "http://unitsofmeasure.org", "http://snomed.info/sct"
@@ -24,7 +25,7 @@ def write(encounter: Encounter, observations: Sequence[dict[str, Any]]) -> dict[
     """The Bundle of an encounter; `observations` are resources of devices, which come along as they are kept."""
     return {
         "resourceType": "Bundle",
-        "type": "collection",
+        "type": PROFILE.bundle_type,
         "timestamp": encounter.updated_at,
         "entry": list(_entries(encounter, observations)),
     }
@@ -152,7 +153,7 @@ def _vital(number: int, resource: dict[str, Any]) -> Vital:
         display=_maybe(resource, "code", "coding", 0, "display"),
         value=quantity["value"],
         unit=_maybe(quantity, "code") or _maybe(quantity, "unit") or "1",
-        taken_at=_text(number, resource, "effectiveDateTime"),
+        taken_at=_moment(number, resource, "effective"),
     )
 
 
@@ -161,20 +162,36 @@ def _act(number: int, resource: dict[str, Any]) -> Act:
         code=_text(number, resource, "code", "coding", 0, "code"),
         display=_maybe(resource, "code", "coding", 0, "display"),
         system=_maybe(resource, "code", "coding", 0, "system"),
-        at=_text(number, resource, "performedDateTime"),
+        at=_moment(number, resource, "performed"),
     )
 
 
 def _drug(number: int, resource: dict[str, Any]) -> Medication:
-    concept, dose = resource.get("medicationCodeableConcept"), _at(resource, "dosage", "dose", "value")
+    concept, dose = _medicine(resource), _at(resource, "dosage", "dose", "value")
     return Medication(
         code=_text(number, {"medicationCodeableConcept": concept}, "medicationCodeableConcept", "coding", 0, "code"),
         display=_maybe(concept, "coding", 0, "display"),
         system=_maybe(concept, "coding", 0, "system"),
-        at=_text(number, resource, "effectiveDateTime"),
+        at=_moment(number, resource, "effective"),
         dose=dose if isinstance(dose, int | float) and not isinstance(dose, bool) else None,
         unit=_maybe(resource, "dosage", "dose", "code"),
     )
+
+
+def _medicine(resource: dict[str, Any]) -> Any:
+    """The code of what was given: in the resource itself, or in the Medication that it contains and refers to."""
+    reference = _maybe(resource, "medicationReference", "reference")
+    contained = resource.get("contained")
+    if reference and isinstance(contained, list):
+        inside = (one for one in contained if isinstance(one, dict) and f"#{one.get('id')}" == reference)
+        return next((one.get("code") for one in inside), None)
+    return resource.get("medicationCodeableConcept")
+
+
+def _moment(number: int, resource: dict[str, Any], name: str) -> str:
+    """When something was: a moment, or the beginning of a period (FHIR R4, the choices of `effective[x]`)."""
+    found = _maybe(resource, f"{name}Instant") or _maybe(resource, f"{name}Period", "start")
+    return found or _text(number, resource, f"{name}DateTime")
 
 
 def _at(value: Any, *path: str | int) -> Any:

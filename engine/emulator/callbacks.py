@@ -18,7 +18,7 @@ import anyio
 import msgspec
 
 from engine.codec.canonical import canonical
-from engine.codec.payload import loads
+from engine.codec.payload import encode, loads
 from engine.contract.exchange import Request, Trace, new_span_id
 from engine.contract.jobs import SUCCEEDED
 from engine.contract.problem import FieldFault, retry_after_s
@@ -29,8 +29,10 @@ from engine.emulator.schedule import Schedule
 from engine.emulator.state import State
 from engine.errors import EngineError
 from engine.ports import Transport
+from engine.settings import Secret
 from engine.transport.guard import Guard, is_forbidden
 from engine.transport.pooled import PooledTransport
+from engine.trust.webhook import FAMILIES, as_standard, callback_key, standard_key
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS callbacks (
@@ -49,6 +51,7 @@ CREATE TABLE IF NOT EXISTS callback_secrets (client_id TEXT PRIMARY KEY, secret 
 
 # The secret of the app that the emulator registers for itself, so that a receiver works without any setting.
 LOCAL_APP = "app_local"
+LOCAL_NAMES = (LOCAL_APP, "tnt_local")
 LOCAL_SECRET = "emulator-callback-secret"
 PENDING, DELIVERED, EXHAUSTED, DISABLED = "pending", "delivered", "exhausted", "disabled"
 SENDING_AT_ONCE = 32
@@ -56,7 +59,7 @@ SENDING_AT_ONCE = 32
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "[::1]"))
 _LOOPBACK_HOSTS = frozenset(name.strip("[]") for name in LOOPBACK)
 _JITTER = 0.1
-_REORDER_S = 0.25
+REORDER_S = 0.25
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,17 +124,21 @@ def transport_for(state: State) -> PooledTransport:
     return PooledTransport(concurrency=2 * SENDING_AT_ONCE, guard=Guard(allowed_hosts=allowed))
 
 
-def set_secret(state: State, client_id: str, secret: str) -> None:
-    """Set the secret an app's callbacks are signed with."""
-    state.db.execute("INSERT OR REPLACE INTO callback_secrets VALUES (?, ?)", (client_id, secret))
+def set_secret(state: State, whose: str, secret: str) -> None:
+    """Set the secret that callbacks are signed with: an app's, or a tenant's where the profile says so (Q38)."""
+    state.db.execute("INSERT OR REPLACE INTO callback_secrets VALUES (?, ?)", (whose, secret))
 
 
-def secret_of(state: State, client_id: str) -> bytes:
-    """The HMAC key of an app's callbacks, never its OAuth secret (Q38)."""
-    row = state.db.execute("SELECT secret FROM callback_secrets WHERE client_id = ?", (client_id,)).fetchone()
+def secret_of(state: State, whose: str) -> bytes:
+    """The HMAC key of an app's, or a tenant's, callbacks, never its OAuth secret (Q38)."""
+    return callback_key(_secret_of(state, whose))
+
+
+def _secret_of(state: State, whose: str) -> Secret:
+    row = state.db.execute("SELECT secret FROM callback_secrets WHERE client_id = ?", (whose,)).fetchone()
     if row is not None:
-        return str(row[0]).encode()
-    return LOCAL_SECRET.encode() if client_id == LOCAL_APP else state.secret(f"callback:{client_id}").hex().encode()
+        return Secret(str(row[0]))
+    return Secret(LOCAL_SECRET if whose in LOCAL_NAMES else state.secret(f"callback:{whose}").hex())
 
 
 def signature(secret: bytes, body: bytes) -> str:
@@ -155,11 +162,16 @@ def told_of(job: Job, ending: Ending) -> dict[str, Any]:
 
 def enqueue(state: State, job: Job, ending: Ending) -> str | None:
     """Store the callback of a job that ends, inside the transaction that ends it; its id, or None if none is due."""
-    if job.callback_url is None:
+    profile = state.profile
+    if job.callback_url is None or ending.status not in profile.callback_statuses:
         return None
+    if job.is_sandbox and not profile.sandbox_callbacks:
+        return None
+    told = told_of(job, ending)
+    body = canonical(told) if profile.callback_signs == "body" else encode(told)
     delivery = Delivery(
         id=state.new_id("dlv_"), job_id=job.id, tenant_id=job.tenant_id, client_id=job.client_id,
-        url=job.callback_url, body=canonical(told_of(job, ending)), trace_id=job.trace_id, span_id=job.span_id,
+        url=job.callback_url, body=body, trace_id=job.trace_id, span_id=job.span_id,
         is_sandbox=job.is_sandbox, status=PENDING, attempt=0, due_ns=state.clock.now_ns(),
     )  # fmt: skip
     state.db.execute(
@@ -188,25 +200,26 @@ def attempts(state: State, job_id: str) -> list[dict[str, Any]]:
 
 
 def standard_headers(state: State, delivery_id: str, body: bytes, key: bytes) -> dict[str, str]:
-    """The `webhook-*` headers of one attempt: id, time of sending, and the signature over both and the body (Q34)."""
+    """The Standard Webhooks headers of one attempt: id, time, and the signature over both and the body (Q34)."""
     at = str(state.clock.now_ns() // 1_000_000_000)
     mac = hmac.new(key, f"{delivery_id}.{at}.".encode() + body, hashlib.sha256).digest()
     return {
-        "webhook-id": delivery_id,
-        "webhook-timestamp": at,
-        "webhook-signature": "v1," + base64.b64encode(mac).decode(),
+        f"{FAMILIES[0]}-id": delivery_id,
+        f"{FAMILIES[0]}-timestamp": at,
+        f"{FAMILIES[0]}-signature": "v1," + base64.b64encode(mac).decode(),
     }
 
 
-def headers_of(state: State, delivery: Delivery, span: Trace, body: bytes, secret: bytes) -> dict[str, str]:
-    """The headers of one attempt."""
+def headers_of(state: State, delivery: Delivery, span: Trace, body: bytes, secret: Secret) -> dict[str, str]:
+    """The headers of one attempt; signed is the body, or its canonical form (Q39)."""
+    signed = body if state.profile.callback_signs == "body" else canonical(loads(body))
     headers = {
         "Content-Type": "application/json",
-        "X-Argus-Signature": signature(secret, body),
+        "X-Argus-Signature": signature(callback_key(secret), signed),
         "X-Argus-Job-ID": delivery.job_id,
         "X-Argus-Trace-ID": delivery.trace_id,
         "traceparent": span.traceparent,
-        **standard_headers(state, delivery.id, body, secret),
+        **standard_headers(state, delivery.id, signed, standard_key(as_standard(secret))),
     }
     if delivery.is_sandbox:
         headers["X-Argus-Sandbox"] = "true"
@@ -299,7 +312,7 @@ class Courier:
             if fault.flag("reorder") and delivery.id not in self._overtaken:
                 # Put back once, so that whatever comes due meanwhile overtakes it.
                 self._overtaken.add(delivery.id)
-                self._put_back(delivery, _REORDER_S)
+                self._put_back(delivery, REORDER_S)
                 return
             await self._state.clock.sleep(fault.delay_s(self._state.faults))
             if fault.flag("lose"):
@@ -314,7 +327,8 @@ class Courier:
 
     async def _send(self, delivery: Delivery, span: Trace) -> Answer:
         """One try, written down."""
-        secret = secret_of(self._state, delivery.client_id)
+        is_apps = self._state.profile.callback_secret_of == "app"
+        secret = _secret_of(self._state, delivery.client_id if is_apps else delivery.tenant_id)
         began_ns, began = self._state.clock.now_ns(), self._state.clock.monotonic()
         headers = headers_of(self._state, delivery, span, delivery.body, secret)
         answer = await post(self._state, self._transport, delivery.url, headers, delivery.body)
@@ -344,7 +358,7 @@ class Courier:
         told["status"] = "failed" if told["status"] == SUCCEEDED else SUCCEEDED
         body = canonical(told)
         span = Trace(delivery.trace_id, new_span_id())
-        headers = headers_of(self._state, delivery, span, body, b"not the secret")
+        headers = headers_of(self._state, delivery, span, body, Secret("not the secret"))
         await post(self._state, self._transport, delivery.url, headers, body)
 
     def _decide(self, delivery: Delivery, answer: Answer) -> None:
@@ -353,7 +367,7 @@ class Courier:
         wait_s = wait_after(self._state, delivery.id, tried, answer.wait_s)
         if answer.is_taken:
             self._settle(delivery, DELIVERED, tried)
-        elif answer.status == 410:
+        elif answer.status == self._state.profile.callback_gone_status:
             self._settle(delivery, DISABLED, tried)
         elif wait_s is None:
             self._settle(delivery, EXHAUSTED, tried)

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import Any, TypeVar
 
 from engine.codec.payload import encode
+from engine.contract.profile import PROFILE
 from engine.emulator import results
 from engine.emulator.entities import Shelf
 from engine.emulator.jobtable import Job
@@ -13,8 +14,6 @@ from engine.emulator.state import State
 from engine.emulator.work import WorkFailed
 
 T = TypeVar("T")
-# The member of a summary that a miscount falsifies: the first of these that the kind has.
-_TOTALS = ("received", "requested", "rows")
 
 
 class JobDesk:
@@ -54,10 +53,10 @@ class JobDesk:
         return rows
 
     def miscount(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """The summary as it is written."""
+        """The summary as it is written: with another total where the fault script says so."""
         if not self._miscount:
             return summary
-        name = next(total for total in _TOTALS if total in summary)
+        name = PROFILE.kinds[self._job.kind].total
         return {**summary, name: summary[name] + self._miscount}
 
     def source_lines(self, url: str) -> Generator[bytes, None, None]:

@@ -88,12 +88,13 @@ class _Routes:
     def enrol(self, call: Call) -> Reply:
         """Enrol a device; one that is there already is a conflict."""
         ask: contract.EnrolDevice = call.ask
+        names = self._state.profile.device_names
         for name in ("manufacturer", "model", "serial_number", "udi", "encounter_id"):
             text = getattr(ask, name)
             if text is not UNSET and not (0 < len(text) <= _TEXT_MAX and text.isprintable()):
-                raise invalid("body", name, f"must have 1 to {_TEXT_MAX} printable characters")
+                raise invalid("body", names[name], f"must have 1 to {_TEXT_MAX} printable characters")
         if not _CODE.fullmatch(ask.type_code):
-            raise invalid("body", "type_code", "must be an MDC code: 1 to 10 digits (ISO/IEEE 11073-10101)")
+            raise invalid("body", names["type_code"], "must be an MDC code: 1 to 10 digits (ISO/IEEE 11073-10101)")
         now_ns, device_id = self._state.clock.now_ns(), self._state.new_id("dev_")
         made = self._state.db.execute(
             "INSERT INTO devices (id, tenant_id, manufacturer, model, serial_number, type_code, udi, encounter_id,"

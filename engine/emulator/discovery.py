@@ -5,7 +5,7 @@ Everything is made from the routes that are handed in, with the emulator's own a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.codec.payload import dumps, encode
@@ -52,7 +52,10 @@ def handlers(state: State, routes: Mapping[str, Route[Any, Any]], examples: Mapp
 
     def catalog(call: Call) -> Reply:
         reply = document(
-            call, encode(_catalog(routes, places_of(state))), f"application/linkset+json; {_PROFILE}", public
+            call,
+            encode(_catalog(routes, places_of(state), state.profile.catalog_hosts)),
+            f"application/linkset+json; {_PROFILE}",
+            public,
         )
         # Where it stands, for whoever asks with HEAD (RFC 9727 section 2).
         reply.headers["Link"] = f'<{call.base_url}{contract.CATALOG.path}>; rel="api-catalog"'
@@ -75,8 +78,8 @@ def handlers(state: State, routes: Mapping[str, Route[Any, Any]], examples: Mapp
     }
 
 
-def _catalog(routes: Mapping[str, Route[Any, Any]], places: Places) -> ApiCatalog:
-    """One entry for each host, the API first (Q93); hosts on one origin share theirs."""
+def _catalog(routes: Mapping[str, Route[Any, Any]], places: Places, hosts: Sequence[str]) -> ApiCatalog:
+    """One entry for each of these hosts (Q93); hosts on one origin share theirs."""
     docs = [LinkTarget(href=f"{places.docs}/api/docs/api-reference", type="application/json")]
     forms = ((contract.OPENAPI, "application/json"), (contract.OPENAPI_YAML, contract.OPENAPI_YAML.media[0]))
     described = [LinkTarget(href=places.api + route.path, type=kind) for route, kind in forms]
@@ -86,7 +89,7 @@ def _catalog(routes: Mapping[str, Route[Any, Any]], places: Places) -> ApiCatalo
         meta.append(LinkTarget(href=href, type="application/json", rel=["provenance-verify-keys"]))
     # The descriptor tells of the API's routes, the sandbox's among them; the auth host has none of its own.
     descriptors = {places.auth: [], places.sandbox: described, places.api: described}
-    anchors = dict.fromkeys((places.api, places.auth, places.sandbox))
+    anchors = dict.fromkeys(getattr(places, host) for host in hosts)
     return ApiCatalog(
         [
             LinkContext(anchor=f"{anchor}/", service_desc=descriptors[anchor], service_doc=docs, service_meta=meta)

@@ -17,6 +17,7 @@ import msgspec
 
 from engine.codec.payload import encode
 from engine.contract.exchange import Trace
+from engine.contract.profile import PROFILE
 from engine.contract.route import Host, Route
 from engine.emulator import tracing
 from engine.emulator.asks import Reading
@@ -25,7 +26,7 @@ from engine.emulator.gate import Gate
 from engine.emulator.margins import Margins
 from engine.emulator.refusal import Dropped, OAuthRefusal, Refusal
 from engine.emulator.state import State
-from engine.transport.listener import Incoming, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
 
 RawHandler = Callable[[Incoming], Awaitable[Outgoing]]
 RawRoute = tuple[str, str, RawHandler]
@@ -263,11 +264,10 @@ class Dispatch:
 
 def _no_route(entries: Mapping[str, Entry]) -> Refusal:
     if not entries:
-        return Refusal(404, "not_found", "Nothing lives at this path.")
+        return Refusal(PROFILE.no_path_status, "not_found", "Nothing lives at this path.")
     allowed = sorted({*entries, *(["HEAD"] if "GET" in entries else [])})
-    return Refusal(
-        405, "method_not_allowed", f"This path answers to {', '.join(allowed)}.", {"Allow": ", ".join(allowed)}
-    )
+    said = f"This path answers to {', '.join(allowed)}."
+    return Refusal(PROFILE.no_method_status, "method_not_allowed", said, {"Allow": ", ".join(allowed)})
 
 
 def _write(reply: Reply) -> Outgoing:
@@ -285,19 +285,20 @@ def _write_refusal(refusal: Refusal, path: str, trace: Trace) -> Outgoing:
         headers["Content-Type"] = _JSON
         document: dict[str, Any] = {"error": refusal.code, "error_description": refusal.detail}
     else:
-        headers["Content-Type"] = "application/problem+json"
+        headers["Content-Type"] = PROFILE.problem_type
+        names = PROFILE.problem_names
         document = {
             "type": "about:blank",
             "title": _phrase(refusal.status),
             "status": refusal.status,
-            "detail": refusal.detail,
+            names["detail"]: refusal.detail,
             "instance": path,
-            "code": refusal.code,
-            "trace_id": trace.trace_id,
+            names["code"]: refusal.code,
+            names["trace_id"]: trace.trace_id,
             **refusal.extra,
         }
         if refusal.errors:
-            document["errors"] = refusal.errors
+            document[names["errors"]] = refusal.errors
     return Outgoing(status=refusal.status, headers=headers, body=encode(document))
 
 

@@ -13,6 +13,7 @@ from engine.contract import epcr as contract
 from engine.contract.dates import rfc3339_s
 from engine.contract.epcr import Act, CreateEncounter, Encounter, Medication, NewPatient, Patient, Vital
 from engine.contract.fhir import is_code, is_moment, is_uri
+from engine.contract.profile import PROFILE
 from engine.emulator import bundles
 from engine.emulator.call import Call, Handler, Reply
 from engine.emulator.refusal import Refusal, invalid
@@ -27,6 +28,7 @@ CREATE INDEX IF NOT EXISTS encounters_by_start ON encounters (tenant_id, started
 _STATUSES = (contract.PLANNED, contract.IN_PROGRESS, contract.FINISHED, contract.CANCELLED)
 # FHIR R4, AdministrativeGender.
 _SEXES = ("male", "female", "other", "unknown")
+_NAMES = PROFILE.encounter_names
 _FORMATS = (contract.SUMMARY, contract.FHIR)
 _TEXT_MAX = 2000
 # FHIR R4, string: something to read, and of what controls only tabs and line ends.
@@ -108,23 +110,23 @@ def checked(ask: CreateEncounter, encounter_id: str, *, now: str) -> Encounter:
     """
     if ask.incident_id is UNSET or ask.started_at is UNSET:
         missing = "incident_id" if ask.incident_id is UNSET else "started_at"
-        raise invalid("body", missing, "is required", "missing")
+        raise invalid("body", _NAMES[missing], "is required", "missing")
     if ask.status not in _STATUSES:
-        raise invalid("body", "status", f"must be one of: {', '.join(_STATUSES)}")
+        raise invalid("body", _NAMES["status"], f"must be one of: {', '.join(_STATUSES)}")
     for name in ("incident_id", "chief_complaint", "disposition"):
-        _check_text(name, getattr(ask, name))
+        _check_text(_NAMES[name], getattr(ask, name))
     for name in ("protocol", "category") if ask.triage is not None else ():
-        _check_text(f"triage.{name}", getattr(ask.triage, name))
-    started_s = _seconds("started_at", ask.started_at)
-    if ask.ended_at is not None and _seconds("ended_at", ask.ended_at) < started_s:
-        raise invalid("body", "ended_at", "is before started_at")
+        _check_text(f"{_NAMES['triage']}.{name}", getattr(ask.triage, name))
+    started_s = _seconds(_NAMES["started_at"], ask.started_at)
+    if ask.ended_at is not None and _seconds(_NAMES["ended_at"], ask.ended_at) < started_s:
+        raise invalid("body", _NAMES["ended_at"], f"is before {_NAMES['started_at']}")
     for name, member in (("vitals", "taken_at"), ("interventions", "at"), ("medications", "at")):
         things = getattr(ask, name)
         if len(things) > _LIST_MAX:
-            raise invalid("body", name, f"must hold at most {_LIST_MAX}")
+            raise invalid("body", _NAMES[name], f"must hold at most {_LIST_MAX}")
         for number, thing in enumerate(things):
-            _seconds(f"{name}.{number}.{member}", getattr(thing, member))
-            _check_coding(f"{name}.{number}", thing)
+            _seconds(f"{_NAMES[name]}.{number}.{member}", getattr(thing, member))
+            _check_coding(f"{_NAMES[name]}.{number}", thing)
     members: dict[str, Any] = {name: getattr(ask, name) for name in _KEPT}
     patient = None if ask.patient is None else _known(ask.patient, ask.started_at)
     return Encounter(id=encounter_id, updated_at=now, patient=patient, **members)
@@ -136,16 +138,16 @@ _KEPT = tuple(name for name in Encounter.__struct_fields__ if name not in ("id",
 def _known(patient: NewPatient, started_at: str) -> Patient:
     """What may be kept of a patient: the age at the start of the encounter, never the date of birth."""
     if patient.sex is not None and patient.sex not in _SEXES:
-        raise invalid("body", "patient.sex", f"must be one of: {', '.join(_SEXES)}")
+        raise invalid("body", f"{_NAMES['patient']}.sex", f"must be one of: {', '.join(_SEXES)}")
     age = patient.age_years
     if age is None and patient.birth_date is not None:
         try:
             born, then = date.fromisoformat(patient.birth_date), date.fromisoformat(started_at[:10])
         except ValueError:
-            raise invalid("body", "patient.birth_date", "must be a date, YYYY-MM-DD") from None
+            raise invalid("body", f"{_NAMES['patient']}.birth_date", "must be a date, YYYY-MM-DD") from None
         age = then.year - born.year - ((then.month, then.day) < (born.month, born.day))
     if age is not None and not 0 <= age <= _AGE_MAX:
-        raise invalid("body", "patient.age_years", f"must be 0 to {_AGE_MAX}")
+        raise invalid("body", f"{_NAMES['patient']}.age_years", f"must be 0 to {_AGE_MAX}")
     return Patient(ref=patient.ref, age_years=age, sex=patient.sex)
 
 

@@ -17,9 +17,10 @@ from xml.sax.saxutils import quoteattr
 import msgspec
 
 from engine.codec.payload import dumps, encode, encode_lines
-from engine.contract.kinds import ExportRow
+from engine.contract.results import ExportRow
 
 _FIXED = ("id", "external_id", "entity_type", "label", "updated_at")
+_COLUMNS = [field.encode_name for field in msgspec.structs.fields(ExportRow) if field.name in _FIXED]
 # Members that name or reach a person, in any spelling of the words.
 _PII = re.compile(
     r"(^|_)(e?mail|phone|mobile|address|street|ssn|passport|iban|(first|last|full|sur|given|family)_?name"
@@ -93,7 +94,7 @@ class _Csv(Format):
     needs_columns = True
 
     def head(self) -> bytes:
-        return self._lines([[*_FIXED, *self.columns, "enrichment_score"]])
+        return self._lines([[*_COLUMNS, *self.columns, "enrichment_score"]])
 
     def rows(self, rows: list[ExportRow], is_first: bool) -> bytes:  # noqa: FBT001
         return self._lines(

@@ -48,6 +48,10 @@ POINTS: dict[str, dict[str, tuple[type, ...]]] = {
     "callback": {
         "lose": (bool,), "duplicate": (bool, int), "forge": (bool,), "reorder": (bool,), **_DELAY,
     },
+    # By the name of the event (`kind`) and the id of the delivery (`subject`); a lost one counts as taken.
+    "webhook": {
+        "lose": (bool,), "duplicate": (bool, int), "forge": (bool,), "reorder": (bool,), **_DELAY,
+    },
     "create.replay": {"other_id": (bool,)},
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Fixtures: the entities of the sandbox, made up from a scenario and a name (contract 10.4, Q54).
 
 Nothing here is stored and nothing is about anybody: equal names give equal entities, whoever asks and whenever. A
-name that begins with `missing` is unknown to every scenario, so that a client can meet that case too.
+name that begins as the profile says is unknown to every scenario, so that a client can meet that case too.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from engine.codec.payload import dumps
 from engine.contract.profile import PROFILE
 from engine.emulator.entities import Entity, Query, entity_id
 
-CANNED = 25
-_UNKNOWN = "missing"
+CANNED = PROFILE.canned_entities
 
 
 class _Cast(msgspec.Struct, frozen=True):
@@ -56,7 +55,7 @@ class Fixtures:
 
     def find(self, names: Sequence[str]) -> dict[str, Entity]:
         """An entity for every name: a canned one where the name is one's, else one made up for it."""
-        known = (name for name in names if not name.startswith(_UNKNOWN))
+        known = (name for name in names if not name.startswith(PROFILE.canned_unknown))
         return {name: self._by_name.get(name) or self._make(name) for name in known}
 
     def known(self, external_ids: Sequence[str]) -> dict[str, Entity]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from engine.contract.profile import PROFILE
 from engine.contract.route import Auth, Route
 from engine.emulator.call import Caller
 from engine.emulator.keys import Keys
@@ -80,9 +81,9 @@ class Gate:
             return
         if route.scopes and caller.scopes.isdisjoint(route.scopes):
             scope = " ".join(route.scopes)
-            challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+            challenge = f'Bearer error="{PROFILE.scope_error}", {PROFILE.challenge_scope}="{scope}"'
             detail = f"The token lacks the scope {' or '.join(route.scopes)}."
-            raise Refusal(403, "insufficient_scope", detail, {"WWW-Authenticate": challenge})
+            raise Refusal(403, PROFILE.scope_error, detail, {"WWW-Authenticate": challenge})
         if self._state.profile.rate_limit_per_minute is not None:
             self._count(caller.tenant_id, self._state.profile.rate_limit_per_minute)
         if self.app_ceilings and caller.client_id in self.app_ceilings:
@@ -106,9 +107,9 @@ class Gate:
                 del self._remembered[next(iter(self._remembered))]
             self._remembered[digest] = admission
         elif now_s >= admission.exp:
-            raise _unauthorized("invalid_token", "The token has expired.")
+            raise _unauthorized(PROFILE.token_error, "The token has expired.")
         if self.revoked and admission.family in self.revoked:
-            raise _unauthorized("invalid_token", "The token was revoked.")
+            raise _unauthorized(PROFILE.token_error, "The token was revoked.")
         return admission.caller
 
     def _verify(self, token: str, now_s: float) -> Admission:
@@ -125,17 +126,17 @@ class Gate:
                 leeway_s=0,
             )
         except TrustError as exc:
-            raise _unauthorized("invalid_token", exc.message, exc.code) from exc
+            raise _unauthorized(PROFILE.token_error, exc.message, exc.code) from exc
         return Admission(self._caller(claims), claims.exp, claims.jti.partition(".")[0])
 
     def _caller(self, claims: Claims) -> Caller:
         for name in ("client_id", "tenant_id", "organization_id", "jti"):
             if not getattr(claims, name):
-                raise _unauthorized("invalid_token", f"expected {name}, found no such claim", "trust.claim")
+                raise _unauthorized(PROFILE.token_error, f"expected {name}, found no such claim", "trust.claim")
         is_sandbox = self._state.profile.sandbox_audience in claims.aud
         if is_sandbox != claims.sandbox or (is_sandbox and len(claims.aud) > 1):
             # Half a sandbox token opens neither world: the gate fails closed (contract 10.3).
-            raise _unauthorized("invalid_token", "aud and sandbox disagree", "trust.claim")
+            raise _unauthorized(PROFILE.token_error, "aud and sandbox disagree", "trust.claim")
         return Caller(
             tenant_id=claims.tenant_id,
             organization_id=claims.organization_id,

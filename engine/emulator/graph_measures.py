@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from engine.contract.kinds import GraphNode
+from engine.contract.results import GraphNode
 from engine.emulator.work import WorkFailed
 
 # Most nodes per algorithm where its cost grows faster than the graph; what is not here takes the general limit.

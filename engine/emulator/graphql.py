@@ -58,7 +58,9 @@ class _Routes:
         tenant_id = call.ask.tenant_id
         if tenant_id is not None and tenant_id != call.known.tenant_id:
             # Another tenant is as unknown as one that never was (contract 1.5, Q60).
-            return _failed(_Unfit(contract.TENANT_NOT_FOUND, "No such tenant."), 404, media)
+            return _failed(
+                _Unfit(contract.TENANT_NOT_FOUND, "No such tenant."), self._state.profile.other_tenant_status, media
+            )
         field = ""
         try:
             name, field, run = self._find(call.ask)
@@ -66,7 +68,8 @@ class _Routes:
                 raise _Unfit(contract.BAD_REQUEST, "The document has no operation of this name.")
             return Reply(body=Executed(data={field: run(call)}), content_type=media)
         except _Unfit as unfit:
-            status = 400 if unfit.is_request and media == contract.GRAPHQL_TYPE else 200
+            is_unfit = unfit.is_request and media == contract.GRAPHQL_TYPE
+            status = self._state.profile.graphql_unfit_status if is_unfit else 200
             return _failed(unfit, status, media, [] if unfit.is_request else [field])
 
     def _find(self, ask: contract.Execute) -> tuple[str, str, Callable[[Call], Any]]:

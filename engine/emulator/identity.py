@@ -21,7 +21,7 @@ from engine.contract.problem import FieldFault
 from engine.contract.profile import PROFILE
 from engine.emulator.call import Call, Caller, Handler, Reply
 from engine.emulator.paging import limit_of, place_of
-from engine.emulator.refusal import Refusal, invalid
+from engine.emulator.refusal import Refusal, invalid, unfit
 from engine.emulator.state import State
 from engine.trust.minting import is_secret, seal_secret
 
@@ -35,10 +35,11 @@ CREATE INDEX IF NOT EXISTS app_secrets_by_app ON app_secrets (client_id);
 """
 ACTIVE, SUSPENDED, REVOKED = "active", "suspended", "revoked"
 CLIENT_CREDENTIALS, AUTHORIZATION_CODE, REFRESH_TOKEN = "client_credentials", "authorization_code", "refresh_token"
-GRANT_TYPES = (CLIENT_CREDENTIALS, AUTHORIZATION_CODE, REFRESH_TOKEN)
+GRANT_TYPES = PROFILE.grant_types
 CONFIDENTIAL, PUBLIC = "confidential", "public"
-_NAME_MAX = 200
-_GOVERNED = tuple(field for field in GovernApp.__struct_fields__ if field != "client_id")
+_NAMES, _SETTINGS = PROFILE.app_names, PROFILE.governance_names
+# What governs, by its name on the wire (Q22).
+_GOVERNED = {field.encode_name: field.name for field in msgspec.structs.fields(GovernApp) if field.name != "client_id"}
 
 # Every scope the contract names (1.4), and our defaults for those it leaves open (Q11).
 _NAMED: tuple[Scope, ...] = (
@@ -88,7 +89,7 @@ class Apps:
                 app = App(
                     client_id=client_id,
                     name=name,
-                    grant_types=[CLIENT_CREDENTIALS, AUTHORIZATION_CODE],
+                    grant_types=[name for name in (CLIENT_CREDENTIALS, AUTHORIZATION_CODE) if name in GRANT_TYPES],
                     scopes=list(SCOPE_NAMES),
                     redirect_uris=["http://127.0.0.1/callback"],
                     client_type=CONFIDENTIAL,
@@ -225,7 +226,7 @@ def handlers(state: State, apps: Apps) -> dict[str, Handler]:
         apps.add(app, secret)
         headers = {"Location": f"/v1/platform/apps/{app.client_id}", "Cache-Control": "no-store"}
         shown = msgspec.structs.replace(app, client_secret=secret)
-        return Reply(status=201, body=_full(shown), headers=headers)
+        return Reply(status=state.profile.app_created_status, body=_full(shown), headers=headers)
 
     def page(call: Call) -> Reply:
         limit = limit_of(call.ask.limit, state.profile)
@@ -254,7 +255,8 @@ def _govern(state: State, apps: Apps, call: Call) -> App:
     unknown = sorted(patch.keys() - set(_GOVERNED))
     if unknown:
         faults = [FieldFault(["body", name], "is not a governance setting", "extra_forbidden") for name in unknown]
-        raise Refusal(422, "invalid_request", f"Unknown settings: {', '.join(unknown)}.", errors=faults)
+        raise unfit(f"Unknown settings: {', '.join(unknown)}.", faults)
+    patch = {_GOVERNED[name]: value for name, value in patch.items()}
     _check_governance(patch)
     governance = dict(app.governance or {})
     for name, value in patch.items():
@@ -273,30 +275,30 @@ def _govern(state: State, apps: Apps, call: Call) -> App:
 def _check_governance(patch: dict[str, Any]) -> None:
     """The types are right already; these are the values."""
     if patch.get("status", ACTIVE) not in (ACTIVE, SUSPENDED, REVOKED):
-        raise invalid("body", "status", f"must be {ACTIVE}, {SUSPENDED} or {REVOKED}")
-    _check_known("allowed_scopes", patch.get("allowed_scopes") or (), SCOPE_NAMES)
-    _check_known("allowed_grant_types", patch.get("allowed_grant_types") or (), GRANT_TYPES)
-    _check_redirects(patch.get("redirect_uris") or ())
+        raise invalid("body", _SETTINGS["status"], f"must be {ACTIVE}, {SUSPENDED} or {REVOKED}")
+    _check_known(_SETTINGS["allowed_scopes"], patch.get("allowed_scopes") or (), SCOPE_NAMES)
+    _check_known(_SETTINGS["allowed_grant_types"], patch.get("allowed_grant_types") or (), GRANT_TYPES)
+    _check_redirects(patch.get("redirect_uris") or (), _SETTINGS["redirect_uris"])
     rate = patch.get("rate_limit_per_minute")
     if rate is not None and rate < 1:
-        raise invalid("body", "rate_limit_per_minute", "must be 1 or more, or null")
+        raise invalid("body", _SETTINGS["rate_limit_per_minute"], "must be 1 or more, or null")
 
 
 def _check_app(ask: CreateApp, client_type: str, scopes: Sequence[str], redirect_uris: Sequence[str]) -> None:
-    if not 1 <= len(ask.name) <= _NAME_MAX:
-        raise invalid("body", "name", f"must have 1 to {_NAME_MAX} characters")
+    if not 1 <= len(ask.name) <= PROFILE.app_name_max:
+        raise invalid("body", "name", f"must have 1 to {PROFILE.app_name_max} characters")
     if not ask.grant_types:
         raise invalid("body", "grant_types", "must name at least one grant")
     _check_known("grant_types", ask.grant_types, GRANT_TYPES)
-    _check_known("scopes", scopes, SCOPE_NAMES)
+    _check_known(_NAMES["scopes"], scopes, SCOPE_NAMES)
     if client_type not in (CONFIDENTIAL, PUBLIC):
-        raise invalid("body", "client_type", f"must be {CONFIDENTIAL} or {PUBLIC}")
+        raise invalid("body", _NAMES["client_type"], f"must be {CONFIDENTIAL} or {PUBLIC}")
     if client_type == PUBLIC and CLIENT_CREDENTIALS in ask.grant_types:
         # RFC 6749 section 4.4: only confidential clients may use it.
         raise invalid("body", "grant_types", "a public client has no credentials to use client_credentials with")
     if AUTHORIZATION_CODE in ask.grant_types and not redirect_uris:
-        raise invalid("body", "redirect_uris", "is required with authorization_code", "missing")
-    _check_redirects(redirect_uris)
+        raise invalid("body", _NAMES["redirect_uris"], "is required with authorization_code", "missing")
+    _check_redirects(redirect_uris, _NAMES["redirect_uris"])
 
 
 def _check_known(name: str, values: Sequence[str], known: Sequence[str]) -> None:
@@ -305,7 +307,7 @@ def _check_known(name: str, values: Sequence[str], known: Sequence[str]) -> None
         raise invalid("body", name, f"{unknown[0]!r} is not one of: {', '.join(known)}")
 
 
-def _check_redirects(redirect_uris: Sequence[str]) -> None:
+def _check_redirects(redirect_uris: Sequence[str], member: str) -> None:
     """Absolute, without fragment (RFC 6749 section 3.1.2); https, or http on loopback (RFC 8252 section 7.3)."""
     for uri in redirect_uris:
         try:
@@ -315,7 +317,7 @@ def _check_redirects(redirect_uris: Sequence[str]) -> None:
         except ValueError:
             is_good = is_safe = False
         if not (is_good and is_safe):
-            raise invalid("body", "redirect_uris", f"{uri!r} must be https, or http on loopback, without fragment")
+            raise invalid("body", member, f"{uri!r} must be https, or http on loopback, without fragment")
 
 
 def _is_loopback_literal(host: str | None) -> bool:
@@ -325,6 +327,7 @@ def _is_loopback_literal(host: str | None) -> bool:
 
 def _full(app: App) -> Any:
     """An app as the contract shows it (Q20): with `redirect_uris` and `status` even when they say nothing new."""
-    shown: dict[str, Any] = {"redirect_uris": [], "status": ACTIVE}
-    shown.update(loads(encode(app)))
+    governance = app.governance and {_SETTINGS[name]: value for name, value in app.governance.items()}
+    shown: dict[str, Any] = {_NAMES["redirect_uris"]: [], "status": ACTIVE}
+    shown.update(loads(encode(msgspec.structs.replace(app, governance=governance))))
     return shown

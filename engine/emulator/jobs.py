@@ -44,7 +44,7 @@ from engine.emulator.call import Call, Caller, Handler, Reply
 from engine.emulator.crafts import CRAFTS
 from engine.emulator.jobtable import Ending, Job
 from engine.emulator.paging import limit_of, place_of
-from engine.emulator.refusal import Refusal, invalid
+from engine.emulator.refusal import Refusal, invalid, unfit
 from engine.emulator.state import State
 
 _STORES = (jobtable, entities, provenance_chain, effects, results, callbacks, subscriptions)
@@ -122,12 +122,11 @@ class _Routes:
     def page(self, call: Call) -> Reply:
         """A page of the tenant's jobs, newest first; `total_count` counts all that match the filters."""
         ask: contract.ListJobs = call.ask
-        if ask.status is not None and ask.status not in contract.STATUSES:
-            raise invalid("query", "status", f"must be one of: {', '.join(contract.STATUSES)}")
+        statuses = self._statuses(ask.status)
         limit, place = limit_of(ask.limit, self._state.profile), place_of(ask.cursor)
         realm, before = realm_of(call.known), place.id if place else None
         page, total = jobtable.page(
-            self._state, realm, kind=ask.kind, status=ask.status, before=before, limit=limit + 1
+            self._state, realm, kind=ask.kind, statuses=statuses, before=before, limit=limit + 1
         )
         following = None
         if len(page) > limit:
@@ -139,14 +138,15 @@ class _Routes:
     def cancel(self, call: Call) -> Reply:
         """Stop a job: at once while it is queued, by its next heartbeat while it runs (Q46)."""
         job = self._find(call)
-        state = self._state
+        state, profile = self._state, self._state.profile
         now_ns = state.clock.now_ns()
         if job.status in (SUCCEEDED, FAILED):
-            raise Refusal(
-                409, f"job_{job.status}", f"The job has already {job.status}.", extra={"job_status": job.status}
-            )
-        if job.status == CANCELLED or job.is_sandbox:
-            return Reply(status=200 if job.status == CANCELLED else 202, body=jobtable.view(state, job))
+            said = f"The job has already {job.status}."
+            raise Refusal(profile.cancel_ended_status, f"job_{job.status}", said, extra={"job_status": job.status})
+        if job.status == CANCELLED:
+            return self._cancelled(call, profile.cancel_again_status)
+        if job.is_sandbox:
+            return self._cancelled(call, profile.cancel_running_status)
         if job.status == QUEUED:
             ending = Ending(status=CANCELLED, at_ns=now_ns, progress_pct=0)
             with state.transaction():
@@ -154,24 +154,41 @@ class _Routes:
                 delivery_id = callbacks.enqueue(state, job, ending)
                 webhooks.tell_of_job(state, job, ending)
             self._agenda.tell(delivery_id)
-            return Reply(body=jobtable.view(state, self._find(call)))
+            return self._cancelled(call, profile.cancel_queued_status)
         stop_ns = self._next_heartbeat_ns(job, now_ns)
         if jobtable.ask_to_stop(state, job, due_ns=stop_ns):
             self._agenda.stop(job.id, stop_ns)
-        return Reply(status=202, body=jobtable.view(state, self._find(call)))
+        return self._cancelled(call, profile.cancel_running_status)
+
+    def _cancelled(self, call: Call, status: int) -> Reply:
+        """The answer to a cancel: the job as it is now, unless the status has no body (Q46)."""
+        return Reply(status=status, body=None if status == 204 else jobtable.view(self._state, self._find(call)))
 
     def result(self, call: Call) -> Reply:
         """Where the result lies, as a fresh lease; or why there is none (contract 9.4, Q41)."""
-        job = self._find(call)
+        job, profile = self._find(call), self._state.profile
+        extra = {"job_status": job.status}
         if job.status not in TERMINAL:
-            wait = {"Retry-After": str(self._state.profile.result_retry_after_s)}
-            raise Refusal(409, "job_not_ready", f"The job is {job.status}.", wait, extra={"job_status": job.status})
+            wait = {"Retry-After": str(profile.result_retry_after_s)}
+            code, said = profile.result_not_ready_code, f"The job is {job.status}."
+            raise Refusal(profile.result_not_ready_status, code, said, wait, extra=extra)
         if job.status != SUCCEEDED:
-            raise Refusal(409, f"job_{job.status}", f"The job has {job.status}.", extra={"job_status": job.status})
+            said = f"The job has {job.status}."
+            raise Refusal(profile.result_failed_status, f"job_{job.status}", said, extra=extra)
         if results.is_past_retention(self._state, job):
-            raise Refusal(410, "result_expired", "The result is past its retention.")
+            raise Refusal(profile.result_expired_status, "result_expired", "The result is past its retention.")
         url = results.sign(self._state, job, "", origin=call.base_url)
         return Reply(body=ResultLink(id=job.id, result_ref=results.reference(job.id), signed_url=url))
+
+    def _statuses(self, asked: str | None) -> tuple[str, ...] | None:
+        """The statuses a list is asked for: as many as the profile allows, known ones where it insists (Q48)."""
+        if asked is None:
+            return None
+        separator = self._state.profile.status_separator
+        statuses = tuple(asked.split(separator)) if separator else (asked,)
+        if self._state.profile.refuses_unknown_status and not frozenset(statuses) <= frozenset(contract.STATUSES):
+            raise invalid("query", "status", f"must be one of: {', '.join(contract.STATUSES)}")
+        return statuses
 
     def _find(self, call: Call) -> Job:
         """The job asked for; another tenant's is as unknown as one that never was (contract 1.5)."""
@@ -201,11 +218,11 @@ class _Routes:
         try:
             asked: NewJob = decoder(NewJob).decode(call.body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
-            raise Refusal(422, "invalid_request", f"The body is not a job: {exc}.") from exc
+            raise unfit(f"The body is not a job: {exc}.") from exc
         faults = self._faults_of(asked, realm)
         if faults:
             text = "; ".join(f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in faults)
-            raise Refusal(422, "invalid_request", text, errors=faults)
+            raise unfit(text, faults)
         return asked
 
     def _faults_of(self, asked: NewJob, realm: str) -> list[FieldFault]:

@@ -11,13 +11,13 @@ import msgspec
 
 from engine.codec.payload import encode, loads
 from engine.contract.jobs import FAILED, QUEUED, RUNNING, SUCCEEDED, CreatedJob, JobError
-from engine.emulator import callbacks, jobtable, life
+from engine.emulator import callbacks, jobtable, life, webhooks
 from engine.emulator.call import Call
 from engine.emulator.crafts import CRAFTS
 from engine.emulator.desk import JobDesk
 from engine.emulator.fixtures import Fixtures
 from engine.emulator.jobtable import Ending, Job
-from engine.emulator.refusal import Refusal
+from engine.emulator.refusal import unfit
 from engine.emulator.scenarios import Question, sandbox_now_ns, sandbox_scenario, sandbox_seed
 from engine.emulator.state import State, ulid
 from engine.emulator.work import Task, WorkFailed
@@ -39,7 +39,7 @@ async def play(state: State, draft: Job, call: Call, payload: bytes) -> tuple[Jo
             )
         )  # fmt: skip
     except RecordError as exc:
-        raise Refusal(422, "invalid_request", f"The sandbox cannot repeat this body: {exc.message}.") from exc
+        raise unfit(f"The sandbox cannot repeat this body: {exc.message}.") from exc
     now_ns = sandbox_now_ns(state.profile)
     # The caller's trace where it sent one; else the question's own (Q55).
     trace_id = draft.trace_id if call.parent_span_id else seed[:16].hex()
@@ -80,4 +80,5 @@ async def _perform(state: State, job: Job, payload: bytes, scenario: str, *, is_
         if jobtable.insert(state, running, None):
             jobtable.end(state, running, ending)
             delivery_id = callbacks.enqueue(state, job, ending)
+            webhooks.tell_of_job(state, job, ending)
     life.agenda_of(state).tell(delivery_id)

@@ -6,6 +6,7 @@ tenant's live or sandbox namespace. Nothing here waits, works or answers request
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -124,14 +125,16 @@ def payload_of(state: State, job_id: str) -> bytes:
 
 
 def page(
-    state: State, realm: str, *, kind: str | None, status: str | None, before: str | None, limit: int
+    state: State, realm: str, *, kind: str | None, statuses: Sequence[str] | None, before: str | None, limit: int
 ) -> tuple[list[Job], int]:
     """Jobs older than the id `before`, newest first, and how many match in all."""
     where, values = ["realm = ?"], [realm]
-    for column, value in (("kind", kind), ("status", status)):
-        if value is not None:
-            where.append(f"{column} = ?")
-            values.append(value)
+    if kind is not None:
+        where.append("kind = ?")
+        values.append(kind)
+    if statuses is not None:
+        where.append(f"status IN ({', '.join('?' * len(statuses))})")
+        values.extend(statuses)
     count = "SELECT COALESCE(SUM(n), 0) FROM job_counts WHERE " + " AND ".join(where)  # noqa: S608 - own clauses
     total = state.db.execute(count, values).fetchone()[0]
     if before is not None:

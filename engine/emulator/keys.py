@@ -63,7 +63,7 @@ class Keys:
                     "UPDATE signing_keys SET life = ?, retired_ns = ? WHERE life = ?", (PREVIOUS, now_ns, CURRENT)
                 )
                 db.execute("UPDATE signing_keys SET life = ? WHERE life = ?", (CURRENT, NEXT))
-                oldest = now_ns - state.profile.token_ttl_max_s * 1_000_000_000
+                oldest = now_ns - state.profile.jwks_overlap_s * 1_000_000_000
                 db.execute("DELETE FROM signing_keys WHERE life = ? AND retired_ns < ?", (PREVIOUS, oldest))
             else:
                 db.execute("DELETE FROM signing_keys")
@@ -125,7 +125,7 @@ def handlers(state: State, keys: Keys) -> dict[str, Handler]:
         headers = {"ETag": keys.etag, "Cache-Control": f"public, max-age={state.profile.jwks_max_age_s}"}
         if names(call.headers.get("if-none-match"), keys.etag):
             return Reply(status=304, headers=headers)
-        return Reply(body=keys.document, headers=headers)
+        return Reply(body=keys.document, headers=headers, content_type=state.profile.jwks_type)
 
     return {contract.WELL_KNOWN.name: key_set, contract.VERSIONED.name: key_set}
 

@@ -275,17 +275,20 @@ async def _service_token(state: State, apps: Apps, tokens: Tokens, call: Call) -
     approved = identity.approved_scopes(app)
     wanted = approved if call.ask.scopes is UNSET else tuple(dict.fromkeys(call.ask.scopes))
     if refused := [scope for scope in wanted if scope not in approved]:
-        raise invalid("body", "scopes", f"not approved for this app: {', '.join(refused)}")
+        raise invalid(
+            "body", state.profile.service_token_names["scopes"], f"not approved for this app: {', '.join(refused)}"
+        )
     ttl_s = tokens.clamp_ttl(None if call.ask.ttl_seconds is UNSET else call.ask.ttl_seconds)
     audience = state.profile.audience
     minted = await tokens.mint(app, Wish(scopes=wanted, ttl_s=ttl_s, audience=audience, subject=app.client_id))
+    names = state.profile.service_token_names
     body: dict[str, Any] = {
-        "token": minted.token,
+        names["token"]: minted.token,
         "token_type": "Bearer",
-        "expires_at": minted.expires_at,
-        "expires_in": minted.expires_in,
-        "audience": audience,
-        "scopes": list(minted.scopes),
+        names["expires_at"]: minted.expires_at,
+        names["expires_in"]: minted.expires_in,
+        names["audience"]: audience,
+        names["scopes"]: list(minted.scopes),
     }
     return Reply(body=body, headers=_NO_STORE)
 
@@ -297,7 +300,9 @@ def _rotate_secret(state: State, apps: Apps, call: Call) -> Reply:
     profile = state.profile
     grace_s = profile.secret_grace_s if call.ask.grace_seconds is UNSET else call.ask.grace_seconds
     if not 0 <= grace_s <= profile.secret_grace_max_s:
-        raise invalid("body", "grace_seconds", f"must be from 0 to {profile.secret_grace_max_s}")
+        raise invalid(
+            "body", profile.rotation_names["grace_seconds"], f"must be from 0 to {profile.secret_grace_max_s}"
+        )
     secret, ends_ns = apps.rotate_secret(app.client_id, grace_s)
     answer = RotatedSecret(
         client_id=app.client_id,

@@ -16,9 +16,11 @@ from msgspec import UNSET
 
 from engine.contract.devices import Device, Observe
 from engine.contract.fhir import is_code, is_date, is_moment, is_uri
+from engine.contract.profile import PROFILE
 from engine.emulator.refusal import Refusal, invalid
 
 # FHIR R4, ObservationStatus (http://hl7.org/fhir/R4/valueset-observation-status.html).
+_NAMES = PROFILE.observation_names
 _STATUSES = frozenset("registered preliminary final amended corrected cancelled entered-in-error unknown".split())
 # FHIR R4, Observation: the choices of effective[x] and value[x] (http://hl7.org/fhir/R4/observation.html).
 _EFFECTIVE = frozenset(f"effective{kind}" for kind in ("DateTime", "Period", "Timing", "Instant"))
@@ -56,23 +58,23 @@ def read(ask: Observe, device: Device, *, system: str, now: str) -> Read:
 def _of_members(ask: Observe, device: Device, system: str, now: str) -> Read:
     for name in ("code", "value"):
         if getattr(ask, name) is UNSET:
-            raise invalid("body", name, "is required", "missing")
+            raise invalid("body", _NAMES[name], "is required", "missing")
     if isinstance(ask.value, float) and not math.isfinite(ask.value):
-        raise invalid("body", "value", "must be a finite number or text")
+        raise invalid("body", _NAMES["value"], "must be a finite number or text")
     for name in ("code", "code_system", "value", "unit", "encounter_id"):
         text = getattr(ask, name)
         if isinstance(text, str) and not 0 < len(text) <= _TEXT_MAX:
-            raise invalid("body", name, f"must have 1 to {_TEXT_MAX} characters")
+            raise invalid("body", _NAMES[name], f"must have 1 to {_TEXT_MAX} characters")
         if isinstance(text, str) and not is_code(text):
-            raise invalid("body", name, "must be words with one space between them")
+            raise invalid("body", _NAMES[name], "must be words with one space between them")
     code_system = ask.code_system or system
     if not is_uri(code_system):
-        raise invalid("body", "code_system", "must be a URI, which has no spaces")
+        raise invalid("body", _NAMES["code_system"], "must be a URI, which has no spaces")
     if code_system == _MDC and not _MDC_CODE.fullmatch(str(ask.code)):
-        raise invalid("body", "code", "must be an MDC code: 1 to 10 digits (ISO/IEEE 11073-10101)")
+        raise invalid("body", _NAMES["code"], "must be an MDC code: 1 to 10 digits (ISO/IEEE 11073-10101)")
     at = now if ask.effective_at is UNSET else ask.effective_at
     if not is_moment(at):
-        raise invalid("body", "effective_at", "must be a date and time with its zone (RFC 3339)")
+        raise invalid("body", _NAMES["effective_at"], "must be a date and time with its zone (RFC 3339)")
     resource: dict[str, Any] = {
         "resourceType": "Observation",
         "status": "final",

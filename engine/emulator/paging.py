@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.contract.paging import Cursor, clamp_limit, read_cursor
-from engine.contract.profile import Profile
+from engine.contract.profile import PROFILE, Profile
 from engine.emulator.refusal import invalid
 from engine.errors import RecordError
 
@@ -22,4 +22,4 @@ def place_of(cursor: str | None) -> Cursor | None:
     try:
         return read_cursor(cursor) if cursor else None
     except RecordError:
-        raise invalid("query", "cursor", "is not a cursor of this list") from None
+        raise invalid("query", PROFILE.page_names["cursor"], "is not a cursor of this list") from None

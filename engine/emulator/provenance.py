@@ -119,8 +119,10 @@ class _Routes:
             Refusal: 404, whether there is none, it is another tenant's, or it is too secret (contract 1.5, Q85).
         """
         chain = provenance_chain.load(self._state, realm_of(call.known), call.ask.evidence_id)
-        if chain is None or not self._is_cleared(chain.secrecy_levels):
-            raise Refusal(404, "not_found", "No evidence of this id.")
+        is_hidden = chain is not None and not self._is_cleared(chain.secrecy_levels)
+        if chain is None or is_hidden:
+            status = self._state.profile.too_secret_status if is_hidden else 404
+            raise Refusal(status, "not_found", "No evidence of this id.")
         return chain
 
     def _is_cleared(self, levels: frozenset[str]) -> bool:

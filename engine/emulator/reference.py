@@ -1,4 +1,4 @@
-"""Reference: the documentation surface (contract 2.1, routes 42-46), written from the contract's own data.
+"""Reference: the documentation surface (contract 2.1, routes 42-47), written from the contract's own data.
 
 As JSON, or as Markdown by `?format=markdown` or where the caller's `Accept` prefers it.
 """
@@ -14,6 +14,7 @@ from engine.contract.handbook import Handbook
 from engine.contract.modules import module_page
 from engine.contract.reference import MARKDOWN
 from engine.contract.route import Route
+from engine.contract.sdl import external_graphql
 from engine.emulator.call import Call, Handler, Reply
 from engine.emulator.discovery import places_of
 from engine.emulator.documents import document
@@ -25,7 +26,7 @@ _UTF8 = "; charset=utf-8"
 
 
 def handlers(state: State, routes: Mapping[str, Route[Any, Any]], examples: Mapping[str, Any]) -> dict[str, Handler]:
-    """Routes 42 to 46, over these routes."""
+    """Routes 42 to 47, over these routes."""
     public = f"public, max-age={state.profile.documents_max_age_s}"
 
     def handbook() -> Handbook:
@@ -71,7 +72,15 @@ def handlers(state: State, routes: Mapping[str, Route[Any, Any]], examples: Mapp
         contract.MODULE.name: module,
         contract.BRIEF.name: brief,
         contract.FULL.name: full,
+        contract.SDL.name: _sdl,
     }
+
+
+def _sdl(call: Call) -> Reply:
+    """The bundle of approved partners, which no shared cache may keep."""
+    reply = document(call, external_graphql().encode(), contract.SDL_TYPE + _UTF8, "private, no-cache")
+    reply.headers["Vary"] = "Authorization"
+    return reply
 
 
 def prefers_markdown(accept: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.contract.problem import FieldFault
+from engine.contract.profile import PROFILE
 
 
 class Refusal(Exception):
@@ -44,7 +45,10 @@ class Dropped(Exception):
 
 
 def invalid(where: str, name: str, message: str, kind: str = "value_error") -> Refusal:
-    """The 422 for one member that breaks a rule: `where` is `body`, `query`, `path` or `header` (Q1)."""
-    return Refusal(
-        422, "invalid_request", f"{where}.{name}: {message}", errors=[FieldFault([where, name], message, kind)]
-    )
+    """The refusal of one member that breaks a rule: `where` is `body`, `query`, `path` or `header` (Q1)."""
+    return unfit(f"{where}.{name}: {message}", [FieldFault([where, name], message, kind)])
+
+
+def unfit(detail: str, faults: list[FieldFault] | None = None) -> Refusal:
+    """The refusal of a question that can be read and breaks a rule: 422, unless the profile says otherwise (Q1)."""
+    return Refusal(PROFILE.invalid_status, "invalid_request", detail, errors=faults)

@@ -18,12 +18,13 @@ import msgspec
 from engine.codec.payload import encode, loads
 from engine.contract.jobs import SUCCEEDED
 from engine.contract.problem import Problem
+from engine.contract.profile import PROFILE
 from engine.emulator import jobtable
 from engine.emulator.faults import Fault
 from engine.emulator.scenarios import sandbox_now_ns
 from engine.emulator.state import State
 from engine.emulator.work import Stored
-from engine.transport.listener import Incoming, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS result_files (
@@ -236,9 +237,9 @@ def _find(state: State, lease: Lease, job: jobtable.Job, origin: str) -> _File:
 
 
 def _with_urls(state: State, job: jobtable.Job, body: bytes, origin: str) -> bytes:
-    document = loads(body)
-    for file in document["files"]:
-        file["url"] = sign(state, job, file["name"], origin=origin)
+    document, names = loads(body), PROFILE.export_file_names
+    for file in document[PROFILE.export_bulk.results]:
+        file[names["url"]] = sign(state, job, file[names["name"]], origin=origin)
     return encode(document)
 
 
@@ -274,7 +275,7 @@ def raw_routes(state: State) -> list[tuple[str, str, RawHandler]]:
 def _problem(no: _No) -> Outgoing:
     title = {403: "Forbidden", 404: "Not Found", 410: "Gone"}.get(no.status, "Service Unavailable")
     body = encode(Problem(title=title, status=no.status, detail=no.detail, code=no.code))
-    return Outgoing(status=no.status, headers={"Content-Type": "application/problem+json"}, body=body)
+    return Outgoing(status=no.status, headers={"Content-Type": PROFILE.problem_type}, body=body)
 
 
 def _answer(state: State, incoming: Incoming, file: _File) -> Outgoing:

@@ -35,7 +35,9 @@ def handlers(state: State, apps: Apps, tokens: Tokens) -> dict[str, Handler]:
         profile = state.profile
         pinned = () if call.ask.scenarios is UNSET else tuple(dict.fromkeys(call.ask.scenarios))
         if unknown := [scenario for scenario in pinned if scenario not in SCENARIO_IDS]:
-            raise invalid("body", "scenarios", f"{unknown[0]!r} is not one of: {', '.join(SCENARIO_IDS)}")
+            if profile.refuses_unknown_scenario:
+                raise invalid("body", "scenarios", f"{unknown[0]!r} is not one of: {', '.join(SCENARIO_IDS)}")
+            pinned = tuple(scenario for scenario in pinned if scenario in SCENARIO_IDS)
         if call.caller is None:
             raise Refusal(401, "unauthorized", "This route needs a bearer token.")
         # The token is the administrator's to lend: tenant and organisation are theirs (contract 10.1).

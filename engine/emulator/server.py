@@ -49,7 +49,8 @@ from engine.emulator.tokens import Tokens
 from engine.errors import ConfigError, RecordError
 from engine.loopback import is_loopback
 from engine.ports import Clock
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 
 _CONTROL = "/__emulator/"
 
@@ -194,7 +195,8 @@ class Emulator:
             tasks.create_task(tracing.write_spans(self.state))
 
     def _own_routes(self) -> list[RawRoute]:
-        routes: list[RawRoute] = [("GET", "/.well-known/oauth-authorization-server", self._metadata)]
+        at = self.state.profile.oauth_metadata_path
+        routes: list[RawRoute] = [] if at is None else [("GET", at, self._metadata)]
         if is_loopback(self._bind.host):
             routes += [
                 ("GET", _CONTROL + "books", self._books),

@@ -39,6 +39,8 @@ CREATE INDEX IF NOT EXISTS webhook_attempts_by_delivery ON webhook_attempts (del
 CREATE INDEX IF NOT EXISTS webhook_attempts_pending ON webhook_attempts (due_ns) WHERE status = 'pending';
 """
 WITHDRAWN = "webhook.disabled"
+# The member of an event's data that says it is of the sandbox.
+SANDBOX = "sandbox"
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -24,8 +24,6 @@ CREATE TABLE IF NOT EXISTS grants (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS revoked_families (family TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-# The contract does not say how long a refresh token lives; each use gives a new one (Q13).
-_REFRESH_TTL_S = 30 * 86_400
 # Nobody logs in at the emulator: whoever asks is this user (contract 4.1).
 TEST_USER = "user_local"
 
@@ -127,10 +125,11 @@ class Tokens:
         """A code or refresh token for this grant: 256 random bits, good once."""
         state = self._state
         text = secrets.token_urlsafe(32)
-        ttl_s = state.profile.code_ttl_s if grant.kind == "code" else _REFRESH_TTL_S
+        refresh_ttl_s = state.profile.refresh_ttl_s
+        ttl_s = state.profile.code_ttl_s if grant.kind == "code" else refresh_ttl_s
         now_ns = state.clock.now_ns()
         with state.transaction() as db:
-            db.execute("DELETE FROM grants WHERE expires_ns < ?", (now_ns - _REFRESH_TTL_S * 1_000_000_000,))
+            db.execute("DELETE FROM grants WHERE expires_ns < ?", (now_ns - refresh_ttl_s * 1_000_000_000,))
             db.execute(
                 "INSERT INTO grants (digest, grant, expires_ns) VALUES (?, ?, ?)",
                 (_digest(text), msgspec.msgpack.encode(grant), now_ns + ttl_s * 1_000_000_000),

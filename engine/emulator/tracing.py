@@ -117,7 +117,7 @@ def handlers(state: State) -> dict[str, Handler]:
             )
             for row in rows
         ]
-        ingestion = "pending" if is_pending else "stored"
+        ingestion = state.profile.ingestion_pending if is_pending else state.profile.ingestion_stored
         return Reply(body=TraceTree(trace_id=trace_id, tenant_id=tenant_id, spans=spans, ingestion=ingestion))
 
     return {contract.GET.name: get}

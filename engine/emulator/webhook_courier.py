@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 
 import anyio
+import msgspec
 
+from engine.codec.payload import encode, loads
 from engine.contract.exchange import Trace, new_span_id
 from engine.contract.webhooks import ACTIVE, EXHAUSTED, FAILED, SUCCEEDED
 from engine.emulator import callbacks, subscriptions, tracing
@@ -18,19 +20,25 @@ from engine.emulator.state import State
 from engine.emulator.subscriptions import Outcome, Subscription, Try
 from engine.ports import Transport
 from engine.settings import Secret
-from engine.trust.webhook import as_standard, standard_key
+from engine.trust.webhook import as_standard, callback_key, standard_key
 
 
 def headers_of(state: State, subscription: Subscription, one: Try, span: Trace) -> dict[str, str]:
     """The headers of one attempt: the platform's signature over the raw body, and those of Standard Webhooks (Q34)."""
-    key = standard_key(as_standard(Secret(subscription.secret)))
+    secret = Secret(subscription.secret)
     return {
         "Content-Type": "application/json",
-        "X-Argus-Signature": callbacks.signature(subscription.secret.encode(), one.body),
+        "X-Argus-Signature": callbacks.signature(callback_key(secret), one.body),
         "X-Argus-Trace-ID": one.trace_id,
         "traceparent": span.traceparent,
-        **callbacks.standard_headers(state, one.delivery_id, one.body, key),
+        **callbacks.standard_headers(state, one.delivery_id, one.body, standard_key(as_standard(secret))),
+        **({"X-Argus-Sandbox": "true"} if _is_of_sandbox(one) else {}),
     }
+
+
+def _is_of_sandbox(one: Try) -> bool:
+    data = loads(one.body)["data"]
+    return isinstance(data, dict) and data.get(subscriptions.SANDBOX) is True
 
 
 class WebhookCourier:
@@ -44,6 +52,7 @@ class WebhookCourier:
         self._under_way: set[int] = set()
         self._probing: set[str] = set()
         self._waiting: dict[str, set[int]] = {}
+        self._overtaken: set[str] = set()
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -65,7 +74,7 @@ class WebhookCourier:
                     return
                 subscription = subscriptions.find(self._state, one.webhook_id)
                 if subscription is not None and self._may_send(subscription, one):
-                    await self._attempt(subscription, one)
+                    await self._attempt_under_fire(subscription, one)
         finally:
             self._under_way.discard(number)
 
@@ -82,6 +91,36 @@ class WebhookCourier:
             return False
         return True
 
+    async def _attempt_under_fire(self, subscription: Subscription, one: Try) -> None:
+        """One attempt, with what the fault script does to it."""
+        state = self._state
+        fault = state.faults.strike("webhook", kind=one.event, subject=one.delivery_id)
+        if fault is None:
+            await self._attempt(subscription, one)
+            return
+        if fault.flag("reorder") and one.delivery_id not in self._overtaken:
+            # Put off once, so that whatever comes due meanwhile overtakes it.
+            self._overtaken.add(one.delivery_id)
+            subscriptions.put_off(state, one, state.clock.now_ns() + int(callbacks.REORDER_S * 1e9))
+            return
+        self._overtaken.discard(one.delivery_id)
+        await state.clock.sleep(fault.delay_s(state.faults))
+        if fault.flag("lose"):
+            with state.transaction():
+                self._settle(one, Answer(status=200), state.clock.now_ns(), 0)
+            return
+        if fault.flag("forge"):
+            forged = msgspec.structs.replace(one, body=encode(loads(one.body) | {"data": None}))
+            stranger = msgspec.structs.replace(subscription, secret="not the secret")
+            await self._post(stranger, forged, Trace(one.trace_id, new_span_id()))
+        for _ in range(fault.count("duplicate")):
+            await self._post(subscription, one, Trace(one.trace_id, new_span_id()))
+        await self._attempt(subscription, one)
+
+    async def _post(self, subscription: Subscription, one: Try, span: Trace) -> Answer:
+        headers = headers_of(self._state, subscription, one, span)
+        return await callbacks.post(self._state, self._transport, subscription.url, headers, one.body)
+
     async def _attempt(self, subscription: Subscription, one: Try) -> None:
         state = self._state
         span = Trace(one.trace_id, new_span_id())
@@ -90,8 +129,7 @@ class WebhookCourier:
             self._probing.add(subscription.id)
         began_ns, began = state.clock.now_ns(), state.clock.monotonic()
         try:
-            headers = headers_of(state, subscription, one, span)
-            answer = await callbacks.post(state, self._transport, subscription.url, headers, one.body)
+            answer = await self._post(subscription, one, span)
         finally:
             if is_probe:
                 self._probing.discard(subscription.id)
@@ -108,7 +146,7 @@ class WebhookCourier:
             status = SUCCEEDED
         else:
             tried = one.step + 1
-            if not one.is_single and answer.status != 410:
+            if not one.is_single and answer.status != state.profile.callback_gone_status:
                 wait_s = callbacks.wait_after(state, one.delivery_id, tried, answer.wait_s)
             now = subscriptions.find(state, one.webhook_id)
             if now is None or now.status != ACTIVE:
@@ -121,7 +159,7 @@ class WebhookCourier:
         )  # fmt: skip
         subscriptions.settle(state, one, outcome)
         subscriptions.count_answer(state, one.webhook_id, is_taken=answer.is_taken)
-        if answer.status == 410:
+        if answer.status == state.profile.callback_gone_status:
             subscriptions.disable(state, one.webhook_id)
 
     def _wake(self, webhook_id: str) -> None:

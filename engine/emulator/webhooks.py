@@ -1,6 +1,7 @@
 """Webhooks: the routes of subscriptions and their deliveries (contract 6, routes 12-18), and what they are told of.
 
-Subscriptions belong to the live world: they are asked for at the auth host, and the sandbox tells them nothing.
+Subscriptions belong to the live world: they are asked for at the auth host. They hear of the sandbox's jobs too, and
+such an event says in its signed data that it is one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from engine.emulator.call import Call, Handler, Reply
 from engine.emulator.entities import Effect
 from engine.emulator.jobtable import Ending, Job
 from engine.emulator.paging import limit_of, place_of
-from engine.emulator.refusal import Refusal, invalid
+from engine.emulator.refusal import Refusal, invalid, unfit
 from engine.emulator.state import State
 from engine.emulator.subscriptions import Subscription
 from engine.errors import ConfigError
@@ -37,15 +38,16 @@ _STATUSES = (ACTIVE, DISABLED)
 
 
 def tell_of_job(state: State, job: Job, ending: Ending, effects: list[Effect] | None = None) -> None:
-    """Emit what the end of a live job means: its terminal state, and each incident it changed (Q37).
+    """Emit what the end of a job means: its terminal state, and each incident it changed (Q37).
 
-    Call inside the transaction that ends the job.
+    Call inside the transaction that ends the job. A job of the sandbox changes nothing.
     """
-    if job.is_sandbox:
+    if job.is_sandbox and not state.profile.sandbox_events:
         return
     trace = Trace(job.trace_id, job.span_id)
     event = state.profile.job_event_prefix + ending.status
-    subscriptions.emit(state, job.tenant_id, event, callbacks.told_of(job, ending), trace)
+    told = callbacks.told_of(job, ending) | ({subscriptions.SANDBOX: True} if job.is_sandbox else {})
+    subscriptions.emit(state, job.tenant_id, event, told, trace)
     if effects and subscriptions.hears(state, job.tenant_id, state.profile.incident_event):
         for incident in _incidents(effects, state.profile.incident_type):
             subscriptions.emit(state, job.tenant_id, state.profile.incident_event, incident, trace)
@@ -82,6 +84,8 @@ class _Routes:
         """Store a subscription; a secret of our making is in this answer and in no other (Q30)."""
         ask: contract.CreateWebhook = call.ask
         self._check_url(ask.url)
+        if ask.secret is UNSET and self._state.profile.webhook_secret_required:
+            raise invalid("body", "secret", "is required", "missing")
         given = None if ask.secret is UNSET else _checked_secret(ask.secret)
         secret = given or new_secret()
         now_ns = self._state.clock.now_ns()
@@ -92,7 +96,7 @@ class _Routes:
         subscriptions.put(self._state, made)
         shown = msgspec.structs.replace(self._view(made), secret=None if given else secret)
         headers = {"Location": f"/v1/webhooks/{made.id}", "Cache-Control": "no-store"}
-        return Reply(status=201, body=shown, headers=headers)
+        return Reply(status=self._state.profile.webhook_created_status, body=shown, headers=headers)
 
     def page(self, call: Call) -> Reply:
         """A page of the tenant's subscriptions, newest first."""
@@ -114,6 +118,9 @@ class _Routes:
         """Change what is named, keep the rest (Q31). Turned on again, a webhook begins with a shut circuit."""
         ask: contract.UpdateWebhook = call.ask
         found = self._find(call)
+        for name, value in (("url", ask.url), ("events", ask.events)):
+            if value is UNSET and not self._state.profile.webhook_put_is_partial:
+                raise invalid("body", name, "is required", "missing")
         changes: dict[str, Any] = {"updated_ns": self._state.clock.now_ns()}
         if ask.url is not UNSET:
             self._check_url(ask.url)
@@ -135,7 +142,7 @@ class _Routes:
     def delete(self, call: Call) -> Reply:
         """Forget a subscription with its deliveries."""
         subscriptions.remove(self._state, self._find(call).id)
-        return Reply(status=204)
+        return Reply(status=self._state.profile.webhook_deleted_status)
 
     def deliveries(self, call: Call) -> Reply:
         """A page of delivery attempts, newest first (Q32)."""
@@ -143,7 +150,7 @@ class _Routes:
         limit, place = limit_of(call.ask.limit, self._state.profile), place_of(call.ask.cursor)
         before = place.id if place else None
         if before is not None and not before.isdecimal():
-            raise invalid("query", "cursor", "is not a cursor of this list")
+            raise invalid("query", self._state.profile.page_names["cursor"], "is not a cursor of this list")
         at = None if before is None else min(int(before[:19]), 1 << 62)
         found, total = subscriptions.attempts(self._state, webhook.id, before=at, limit=limit + 1)
         following = None
@@ -162,7 +169,10 @@ class _Routes:
         said = ({"webhook_id": webhook.id}, call.trace)
         with state.transaction():
             delivery_id = subscriptions.enqueue(state, webhook.id, event, state.new_id("evt_"), said, is_single=True)
-        return Reply(status=202, body=SentTest(delivery_id=delivery_id, event=event, status=contract.PENDING))
+        return Reply(
+            status=state.profile.test_status,
+            body=SentTest(delivery_id=delivery_id, event=event, status=contract.PENDING),
+        )
 
     def _find(self, call: Call) -> Subscription:
         """The webhook asked for; another tenant's is as unknown as one that never was (contract 1.5)."""
@@ -191,7 +201,7 @@ class _Routes:
     def _check_url(self, url: str) -> None:
         fault = callbacks.check_url(self._state, url, member="url")
         if fault is not None:
-            raise Refusal(422, "invalid_request", f"body.url: {fault.msg}", errors=[fault])
+            raise unfit(f"body.url: {fault.msg}", [fault])
 
 
 def new_secret() -> str:

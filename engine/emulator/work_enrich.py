@@ -17,10 +17,10 @@ import msgspec
 
 from engine.codec.payload import encode, loads
 from engine.contract.kinds import ENRICH as KIND
-from engine.contract.kinds import Attribute, EnrichRow, EnrichSummary
 from engine.contract.problem import FieldFault
 from engine.contract.profile import PROFILE
 from engine.contract.provenance import UPDATE
+from engine.contract.results import Attribute, EnrichRow, EnrichSummary
 from engine.emulator.entities import ENRICH, WITNESS, Effect, Entity
 from engine.emulator.provenance_chain import is_evidence
 from engine.emulator.work import (
@@ -39,6 +39,8 @@ from engine.emulator.work import (
 )
 
 UNKNOWN_PROFILE = "unknown profile"
+SUCCEEDED, FAILED = (*PROFILE.enrich_bulk.accepted, *PROFILE.enrich_bulk.rejected)
+(_IDS,) = PROFILE.enrich_bulk.path
 # Profiles in one step: an enrichment costs several times what an imported row does.
 _STEP = STEP_ROWS // 2
 # Offsets are told as of one fixed day, so that an enrichment does not change with the season it runs in.
@@ -49,7 +51,7 @@ _REGIONS = {
 }  # fmt: skip
 
 
-class EnrichPayload(msgspec.Struct, kw_only=True):
+class EnrichPayload(msgspec.Struct, kw_only=True, rename={"profile_ids": _IDS}):
     """The payload; `providers` and `fields` narrow the answer by source and by name.
 
     `force` is taken and changes nothing: attributes are always derived anew.
@@ -67,7 +69,7 @@ def check(payload: bytes, vouch: Vouch) -> list[FieldFault]:
     if isinstance(asked, list):
         return asked
     if not 1 <= len(asked.profile_ids) <= PROFILE.profile_ids_max:
-        return [fault(f"give 1 to {PROFILE.profile_ids_max} profile ids", "profile_ids")]
+        return [fault(f"give 1 to {PROFILE.profile_ids_max} profile ids", _IDS)]
     return []
 
 
@@ -186,12 +188,10 @@ def perform(task: Task, desk: Desk) -> Work:
         for name in names:
             entity = found.get(name)
             if entity is None:
-                results.append(EnrichRow(profile_id=name, status="failed", error=UNKNOWN_PROFILE))
+                results.append(EnrichRow(profile_id=name, status=FAILED, error=UNKNOWN_PROFILE))
                 continue
             attributes, score = derive(entity, asked, task.now)
-            results.append(
-                EnrichRow(profile_id=name, status="succeeded", attributes=attributes, enrichment_score=score)
-            )
+            results.append(EnrichRow(profile_id=name, status=SUCCEEDED, attributes=attributes, enrichment_score=score))
             kept.append((task.realm, entity.external_id, _keep(attributes, score, task.now)))
             if is_evidence(entity.entity_type):
                 notes += notes_of(task, UPDATE, (msgspec.structs.replace(entity, enrichment=kept[-1][2]),))
@@ -207,7 +207,12 @@ def perform(task: Task, desk: Desk) -> Work:
     counted = EnrichSummary(requested=requested, succeeded=succeeded, failed=requested - succeeded)
     summary = desk.miscount(msgspec.to_builtins(counted))
     page = desk.open("", "application/json")
-    page.write(encode({"job_id": task.job_id, "kind": KIND, "summary": summary})[:-1] + b',"results":[')
+    page.write(
+        encode({"job_id": task.job_id, "kind": KIND, PROFILE.result_summary: summary})[:-1]
+        + b","
+        + encode(PROFILE.enrich_bulk.results)
+        + b":["
+    )
     yield from write_rows(page, written, pad=desk.pad)
     page.write(b"]}")
     page.close()

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from engine.codec.payload import loads
-from engine.contract.kinds import EXPORT, ExportRow
+from engine.contract.kinds import EXPORT
 from engine.contract.problem import FieldFault
 from engine.contract.profile import PROFILE
 from engine.contract.provenance import EXPORT as DEED
+from engine.contract.results import ExportRow
 from engine.emulator.entities import WITNESS, Effect, Entity, Query
 from engine.emulator.export_formats import FORMATS, Format, masked
 from engine.emulator.work import (
@@ -37,10 +38,12 @@ from engine.emulator.work import (
 
 # A larger export is cut into several files, so that no reader has to take it in one go.
 FILE_ROWS = 100_000
+_NAMES = PROFILE.export_file_names
+_FILTER, _IDS = PROFILE.export_bulk.path
 _UNSERVED = ("parquet", "stix21", "xlsx", "xml")
 
 
-class Filter(msgspec.Struct, kw_only=True):
+class Filter(msgspec.Struct, kw_only=True, rename={"ids": _IDS}):
     """Which entities. `ids` may name entity ids or external ids; times are RFC 3339, both ends inclusive."""
 
     ids: list[str] | None = None
@@ -50,7 +53,7 @@ class Filter(msgspec.Struct, kw_only=True):
     entity_type: str | None = None
 
 
-class ExportPayload(msgspec.Struct, kw_only=True):
+class ExportPayload(msgspec.Struct, kw_only=True, rename={"filter": _FILTER}):
     """The payload; `fields` names the properties to write, `mask_pii` hides what names or reaches a person."""
 
     entity_types: list[str] | None = None
@@ -73,13 +76,12 @@ def check(payload: bytes, vouch: Vouch) -> list[FieldFault]:
     for name in ("updated_from", "updated_to"):
         text = getattr(wanted, name)
         if text is not None and _moment(text) is None:
-            faults.append(fault("not an RFC 3339 time", "filter", name))
+            faults.append(fault("not an RFC 3339 time", _FILTER, name))
     if wanted.ids is not None and wanted.external_ids is not None:
-        faults.append(fault("give either ids or external_ids", "filter"))
-    for name in ("ids", "external_ids"):
-        names = getattr(wanted, name)
+        faults.append(fault(f"give either {_IDS} or external_ids", _FILTER))
+    for name, names in ((_IDS, wanted.ids), ("external_ids", wanted.external_ids)):
         if names is not None and len(names) > PROFILE.profile_ids_max:
-            faults.append(fault(f"give at most {PROFILE.profile_ids_max}", "filter", name))
+            faults.append(fault(f"give at most {PROFILE.profile_ids_max}", _FILTER, name))
     return faults
 
 
@@ -185,12 +187,11 @@ class _Files:
         page.write(self._layout.tail())
         stored: Stored = page.close()
         self._page = None
-        self.done.append(
-            {
-                "name": stored.name, "format": self._name, "rows": self._rows, "bytes": stored.body_bytes,
-                "sha256": stored.sha256,
-            }
-        )  # fmt: skip
+        told = {
+            "name": stored.name, "format": self._name, "rows": self._rows, "bytes": stored.body_bytes,
+            "sha256": stored.sha256,
+        }  # fmt: skip
+        self.done.append({_NAMES[name]: value for name, value in told.items()})
 
 
 def perform(task: Task, desk: Desk) -> Work:
@@ -214,9 +215,10 @@ def perform(task: Task, desk: Desk) -> Work:
             effects.append(Effect(WITNESS, [*notes]))
         yield None
     files.close()
-    rows = sum(file["rows"] for file in files.done)
-    summary = desk.miscount({"files": len(files.done), "rows": rows})
-    desk.manifest({"job_id": task.job_id, "kind": EXPORT, "summary": summary, "files": files.done})
+    rows = sum(file[_NAMES["rows"]] for file in files.done)
+    summary = desk.miscount({"files": len(files.done), PROFILE.export_bulk.total: rows})
+    found = {PROFILE.result_summary: summary, PROFILE.export_bulk.results: files.done}
+    desk.manifest({"job_id": task.job_id, "kind": EXPORT, **found})
     return Outcome(effects=effects, summary=summary)
 
 

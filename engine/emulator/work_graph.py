@@ -12,10 +12,11 @@ from typing import Any, Literal
 import msgspec
 
 from engine.codec.payload import encode, loads
-from engine.contract.kinds import GRAPH, GraphNode
+from engine.contract.kinds import GRAPH
 from engine.contract.problem import FieldFault
 from engine.contract.profile import PROFILE
 from engine.contract.provenance import VIEW
+from engine.contract.results import GraphNode
 from engine.emulator.entities import WITNESS, Effect, Entity, Query
 from engine.emulator.graph_measures import LIMITS, Graph, Params, compute
 from engine.emulator.work import (
@@ -35,6 +36,7 @@ from engine.emulator.work import (
 # Entities that share a value are joined to this many neighbours in order of id, not each to each: a thousand
 # cities of one country would be half a million edges that say nothing more.
 _NEIGHBOURS = 3
+_SCOPE, _IDS = PROFILE.graph_compute.path
 
 Algorithm = Literal[
     "betweenness", "closeness", "eigenvector", "structural_holes", "layout_fr", "layout_kk", "shortest_path",
@@ -42,14 +44,14 @@ Algorithm = Literal[
 ]  # fmt: skip
 
 
-class Scope(msgspec.Struct, kw_only=True):
+class Scope(msgspec.Struct, kw_only=True, rename={"node_ids": _IDS}):
     """Which entities: by name, or all whose property `investigation_id` is this."""
 
     node_ids: list[str] | None = None
     investigation_id: str | None = None
 
 
-class GraphPayload(msgspec.Struct, kw_only=True):
+class GraphPayload(msgspec.Struct, kw_only=True, rename={"scope": _SCOPE}):
     """The payload; for `params` see `graph_measures.Params`."""
 
     algorithm: Algorithm
@@ -65,10 +67,10 @@ def check(payload: bytes, vouch: Vouch) -> list[FieldFault]:
     faults = []
     scope = asked.scope
     if (scope.node_ids is None) == (scope.investigation_id is None):
-        faults.append(fault("give either node_ids or investigation_id", "scope"))
+        faults.append(fault(f"give either {_IDS} or investigation_id", _SCOPE))
     limit = LIMITS.get(asked.algorithm, PROFILE.profile_ids_max)
     if scope.node_ids is not None and not 1 <= len(scope.node_ids) <= limit:
-        faults.append(fault(f"{asked.algorithm} takes 1 to {limit} nodes", "scope", "node_ids"))
+        faults.append(fault(f"{asked.algorithm} takes 1 to {limit} nodes", _SCOPE, _IDS))
     if asked.algorithm == "shortest_path" and not (asked.params.source and asked.params.target):
         faults.append(fault("shortest_path needs source and target", "params"))
     return faults
@@ -147,14 +149,19 @@ def perform(task: Task, desk: Desk) -> Work:
     seed = task.seed if asked.params.seed is None else asked.params.seed
     nodes, path = yield lambda: compute(asked.algorithm, graph, asked.params, seed)
     requested = len(graph.nodes) if asked.scope.node_ids is None else len(asked.scope.node_ids)
-    summary = desk.miscount({"requested": requested, "computed": len(nodes)})
-    document: dict[str, Any] = {"job_id": task.job_id, "kind": GRAPH, "summary": summary, "computed_at": task.now}
+    summary = desk.miscount({PROFILE.graph_compute.total: requested, "computed": len(nodes)})
+    document: dict[str, Any] = {
+        "job_id": task.job_id,
+        "kind": GRAPH,
+        PROFILE.result_summary: summary,
+        "computed_at": task.now,
+    }
     edges = path if asked.algorithm == "shortest_path" else graph.edges if asked.params.edges else None
     if edges is not None:
         document["edges"] = [{"source": one, "target": other} for one, other in edges]
     rows: list[GraphNode] = desk.spoil(nodes)
     page = desk.open("", "application/json")
-    page.write(encode(document)[:-1] + b',"nodes":' + encode(rows) + b"}")
+    page.write(encode(document)[:-1] + b"," + encode(PROFILE.graph_compute.results) + b":" + encode(rows) + b"}")
     page.close()
     return Outcome(effects=effects, summary=summary)
 

@@ -15,9 +15,11 @@ from typing import Any, Literal
 import msgspec
 
 from engine.codec.payload import dumps, encode, loads
-from engine.contract.kinds import IMPORT, ImportRow, ImportSummary
+from engine.contract.kinds import IMPORT
 from engine.contract.problem import FieldFault
+from engine.contract.profile import PROFILE
 from engine.contract.provenance import CREATE, UPDATE
+from engine.contract.results import ImportRow, ImportSummary
 from engine.emulator.entities import PUT, WITNESS, Effect, Entity, entity_id
 from engine.emulator.provenance_chain import Note, is_evidence
 from engine.emulator.work import (
@@ -38,10 +40,13 @@ from engine.errors import RecordError
 
 EXTERNAL_ID_MAX = 256
 SOURCE_ROWS_MAX = 100_000
-_STATUSES = ("created", "updated", "merged", "skipped", "failed")
+_KIND = PROFILE.import_bulk
+_ENDS = ("created", "updated", "merged", "skipped", "failed")
+CREATED, UPDATED, MERGED, SKIPPED, FAILED = _STATUSES = (*_KIND.accepted, *_KIND.rejected)
+_SOURCE, _INLINE = _KIND.path
 
 
-class Source(msgspec.Struct, kw_only=True):
+class Source(msgspec.Struct, kw_only=True, rename={"inline": _INLINE}):
     """Where the rows are: in the payload, or in a result file of ours (JSON lines)."""
 
     inline: list[msgspec.Raw] | None = None
@@ -57,7 +62,7 @@ class Dedupe(msgspec.Struct, kw_only=True):
     strategy: Literal["keep-newer", "keep-older", "combine-all"] = "keep-newer"
 
 
-class ImportPayload(msgspec.Struct, kw_only=True):
+class ImportPayload(msgspec.Struct, kw_only=True, rename={"source": _SOURCE}):
     """The payload; `mapping` says what a row's member is called with us (`external_id`, `label`, a property)."""
 
     source: Source
@@ -86,12 +91,12 @@ def check(payload: bytes, vouch: Vouch) -> list[FieldFault]:
         return asked
     faults = []
     if (asked.source.inline is None) == (asked.source.url is None):
-        faults.append(fault("give either inline or url", "source"))
+        faults.append(fault(f"give either {_INLINE} or url", _SOURCE))
     if asked.source.inline is not None and not asked.source.inline:
-        faults.append(fault("give at least one row", "source", "inline"))
+        faults.append(fault("give at least one row", *_KIND.path))
     if asked.source.url is not None and not vouch(asked.source.url):
         # Nothing is ever fetched from elsewhere: a source by URL is a result file of this very platform.
-        faults.append(fault("not a live signed URL of a result of yours", "source", "url"))
+        faults.append(fault("not a live signed URL of a result of yours", _SOURCE, "url"))
     if not asked.entity_type:
         faults.append(fault("give the type of the rows, such as person", "entity_type"))
     if asked.dedupe and not 0 < asked.dedupe.threshold <= 1:
@@ -156,16 +161,16 @@ class _Import:
 
     def _decide(self, row: _Row, known: dict[str, Entity], effects: list[tuple[Any, ...]]) -> ImportRow:
         there = self._seen.get(row.external_id) or known.get(row.external_id)
-        status = "created" if there is None else "updated"
+        status = CREATED if there is None else UPDATED
         if there is None and self._asked.dedupe:
             there = self._likeness(row)
-            status = "created" if there is None else "merged"
-        if status == "updated" and self._asked.mode == "insert":
-            status = "skipped"
-        if there is None or status == "updated":
+            status = CREATED if there is None else MERGED
+        if status == UPDATED and self._asked.mode == "insert":
+            status = SKIPPED
+        if there is None or status == UPDATED:
             identity = there.id if there else entity_id(self._task.realm, row.external_id)
             stored = self._entity(row.external_id, identity, row.label, dumps(row.members))
-        elif status == "merged":
+        elif status == MERGED:
             stored = self._merge(there, row)
         else:
             return ImportRow(index=row.index, external_id=row.external_id, status=status, id=there.id)
@@ -220,7 +225,7 @@ def _pointer(member: str) -> str:
 
 def _failed(index: int, external_id: str | None, pointer: str, message: str) -> ImportRow:
     return ImportRow(
-        index=index, external_id=external_id, status="failed", id=None,
+        index=index, external_id=external_id, status=FAILED, id=None,
         errors=[{"pointer": pointer, "message": message}],
     )  # fmt: skip
 
@@ -244,7 +249,7 @@ def perform(task: Task, desk: Desk) -> Work:
     while step := list(islice(raws, STEP_ROWS)):
         results, rows = under_way.take(received, step)
         received += len(step)
-        _stop_at_errors(asked, under_way.counts["failed"], received)
+        _stop_at_errors(asked, under_way.counts[FAILED], received)
         if spoiled := desk.spoil(results):
             written.append(encode(spoiled)[1:-1])
         if rows and not asked.dry_run:
@@ -253,10 +258,15 @@ def perform(task: Task, desk: Desk) -> Work:
                 effects.append(Effect(WITNESS, [*under_way.notes]))
         under_way.notes.clear()
         yield None
-    counts = {status: under_way.counts[status] for status in _STATUSES}
+    counts = {end: under_way.counts[status] for end, status in zip(_ENDS, _STATUSES, strict=True)}
     summary = desk.miscount(msgspec.to_builtins(ImportSummary(received=received, **counts)))
     page = desk.open("", "application/json")
-    page.write(encode({"job_id": task.job_id, "kind": IMPORT, "summary": summary})[:-1] + b',"rows":[')
+    page.write(
+        encode({"job_id": task.job_id, "kind": IMPORT, PROFILE.result_summary: summary})[:-1]
+        + b","
+        + encode(_KIND.results)
+        + b":["
+    )
     yield from write_rows(page, written, pad=desk.pad)
     page.write(b"]}")
     page.close()

@@ -18,22 +18,22 @@ from engine.codec.canonical import canonical
 from engine.codec.payload import decode
 from engine.contract.exchange import Trace, new_span_id
 from engine.contract.jobs import Callback
+from engine.contract.profile import PROFILE
 from engine.errors import BadSignature, ConfigError, EngineError, RecordError
 from engine.events import CallbackReceived, SpanEnded, Warned
 from engine.pipeline.callback import host_and_port
 from engine.ports import Clock, Observer
 from engine.settings import Secret
 from engine.store.notices import Notice, Notices
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 from engine.trust.strict import json_object
-from engine.trust.webhook import as_standard, standard_key, verify_callback, verify_standard
+from engine.trust.webhook import FAMILIES, as_standard, standard_key, verify_callback, verify_standard
 
 CALLBACK_PATH = "/callbacks"
 _BODY_MAX = 64 * 1024
 _TEXT_MAX = 256
-_STANDARD_HEADERS = frozenset(
-    f"{family}-{part}" for family in ("webhook", "svix") for part in ("id", "timestamp", "signature")
-)
+_STANDARD_HEADERS = frozenset(f"{family}-{part}" for family in FAMILIES for part in ("id", "timestamp", "signature"))
 _REFUSED = Outgoing(status=401, headers={"WWW-Authenticate": "X-Argus-Signature"})
 _TAKEN = Outgoing(status=204)
 # Any answer but a 2xx brings it again (contract 6.6), so nothing is lost while our disk is full.
@@ -44,7 +44,8 @@ class ReceiverDoor(msgspec.Struct, frozen=True, kw_only=True):
     """Where a receiver listens and what it lets in.
 
     `paths` are what may be posted to, as they are on the wire. `canonical` allows a second try of the signature over
-    the RFC 8785 form of a body. `header_timeout_s` ends connections that never finish their head.
+    the RFC 8785 form of a body, which is tried anyway where the platform signs no other (Q39).
+    `header_timeout_s` ends connections that never finish their head.
     """
 
     host: str = "127.0.0.1"
@@ -64,7 +65,8 @@ class Receiver:
     once for each job and status, however often it is sent; after a crash it may never be called for what was
     stored, so ask `earlier()` first. `door` is HOST:PORT, port 0 for any free one. TLS ends in front of it.
 
-    A secret is used as its UTF-8 bytes (Q38); for `webhook-*` headers one that begins with `whsec_` is Base64.
+    A secret is used as the contract profile says (Q38), as its UTF-8 bytes; for `webhook-*` headers one that begins
+    with `whsec_` is Base64.
     """
 
     def __init__(
@@ -212,7 +214,7 @@ class Receiver:
         try:
             verify_callback(body, headers, self._secrets)
         except BadSignature:
-            if not self._door.canonical:
+            if not self._door.canonical and PROFILE.callback_signs != "canonical":
                 raise
             body = canonical(json_object(body, what="callback"))
             verify_callback(body, headers, self._secrets)

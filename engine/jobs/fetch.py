@@ -20,7 +20,9 @@ from engine.codec.array import ArraySplitter
 from engine.codec.inflate import Inflater, inflater
 from engine.codec.payload import decode, encode
 from engine.contract.exchange import Trace
-from engine.contract.kinds import ExportFile, Kind
+from engine.contract.kinds import Kind
+from engine.contract.profile import PROFILE
+from engine.contract.results import ExportFile
 from engine.errors import BrokenAnswer, RecordError, Unbalanced
 from engine.jobs.interpret import Interpreter, Reading, Taken, difference, disagreement
 from engine.jobs.key import digest_keys
@@ -71,13 +73,13 @@ class _Whole(msgspec.Struct, gc=False):
     summary: dict[str, Any] | None = None
 
 
-class _Tail(msgspec.Struct, gc=False):
+class _Tail(msgspec.Struct, gc=False, rename={"summary": PROFILE.result_summary}):
     """A result document without its rows."""
 
     summary: dict[str, Any] | None = None
 
 
-class _Manifest(msgspec.Struct, gc=False):
+class _Manifest(msgspec.Struct, gc=False, rename={"files": PROFILE.export_bulk.results}):
     """A result document that lists files."""
 
     files: list[ExportFile]
@@ -288,7 +290,7 @@ def _why(bad: list[BadLine]) -> str:
 
 def _small_document(results: str) -> type[_Whole]:
     fields: list[Any] = [("rows", msgspec.Raw), ("summary", dict[str, Any] | None, None)]
-    return msgspec.defstruct("Whole", fields, rename={"rows": results}, gc=False)  # type: ignore[return-value]
+    return msgspec.defstruct("Whole", fields, rename={"rows": results, "summary": PROFILE.result_summary}, gc=False)  # type: ignore[return-value]
 
 
 def _document(text: bytes, kind: type[T]) -> T:

@@ -13,10 +13,13 @@ from typing import Any
 import msgspec
 
 from engine.codec.payload import decoder
+from engine.contract.profile import PROFILE
 from engine.errors import BrokenAnswer, PartialFailure, Unbalanced
 from engine.jobs.records import Ended
 
 _REASON_MAX = 500
+# How the kinds call their count of all rows.
+_TOTALS = tuple(dict.fromkeys(kind.total for kind in PROFILE.kinds.values()))
 
 
 class Caps(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,14 +164,14 @@ class Interpreter:
 def disagreement(summary: dict[str, Any], statuses: Counter[str], rows: int) -> str | None:
     """Where the platform's own counts and ours differ, in words; None when they agree.
 
-    Reads `summary` by its members' names: totals (`received`, `requested`), and one count per status.
+    Reads `summary` by its members' names: totals (`received`, `requested` by default), and one count per status.
     """
-    for name in ("received", "requested"):
+    for name in _TOTALS:
         total = summary.get(name)
         if isinstance(total, int) and total != rows:
             return f"the platform counts {total} {name}, we sent {rows}"
     for name, counted in summary.items():
-        if name in ("received", "requested", "computed") or not isinstance(counted, int):
+        if name in (*_TOTALS, "computed") or not isinstance(counted, int):
             continue
         if counted != statuses.get(name, 0):
             return f"the platform counts {counted} {name}, the result holds {statuses.get(name, 0)}"

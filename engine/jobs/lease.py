@@ -15,9 +15,19 @@ import msgspec
 from engine.client.client import Client
 from engine.codec.digests import Promise, promise_of
 from engine.contract.exchange import Trace
-from engine.errors import BrokenAnswer, EngineError, Missing, PlatformError, Retry, TransportError, TrustError
+from engine.errors import (
+    BrokenAnswer,
+    ConnectFailed,
+    EngineError,
+    Missing,
+    PlatformError,
+    Retry,
+    TimedOut,
+    TransportError,
+    TrustError,
+)
 from engine.ports import BodyStream
-from engine.transport.patience import Patience
+from engine.transport.patience import Patience, out_of_patience
 
 # Tries in a row that bring nothing new. A body that breaks every MiB may be as long as it likes.
 _TRIES = 8
@@ -40,7 +50,7 @@ class _Reading:
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._moved_at = patience.clock.monotonic()
+        self._failed_at: float | None = None
         self.offset = 0
         self.tag = ""
         self.tries = 0
@@ -85,17 +95,44 @@ class _Reading:
         """A try that began at `since` has failed."""
         is_progress = self.offset - since >= _PROGRESS_BYTES
         self.tries = 1 if is_progress else self.tries + 1
-        if is_progress:
-            self._moved_at = self._patience.clock.monotonic()
+        if is_progress or self._failed_at is None:
+            # An outage is counted from the first failure, not from when the read that met it began.
+            self._failed_at = self._patience.clock.monotonic()
 
     def may_try_again(self, error: EngineError) -> bool:
         """Whether another try may bring what the last ones did not."""
         if error.retry is Retry.HALT:
             return False
-        # What is refused for good does not get better by waiting; what does not answer may.
+        if self._is_outage(error):
+            return self._left_s > 0
+        # What is refused for good does not get better by waiting; what breaks or is busy may.
         is_down = isinstance(error, TransportError) or error.retry is Retry.LATER
-        waited_s = self._patience.clock.monotonic() - self._moved_at
-        return self.tries < _TRIES or (is_down and waited_s < self._patience.seconds)
+        return self.tries < _TRIES or (is_down and self._left_s > 0)
+
+    def pause_s(self, error: EngineError) -> float:
+        """How long to wait before the next try; in an outage never past the end of patience."""
+        asked_s: float | None = error.retry_after_s if isinstance(error, PlatformError) else None
+        backoff_s = _BACKOFF_S[min(self.tries, len(_BACKOFF_S)) - 1]
+        if self._is_outage(error):
+            return min(backoff_s, max(self._left_s, 0.001))
+        return max(backoff_s, min(asked_s or 0.0, _PAUSE_MAX_S))
+
+    def last_word(self, error: EngineError) -> EngineError:
+        """What the caller is told when nothing more is tried: a store's refusal is a body that cannot be had."""
+        if self._is_outage(error):
+            return out_of_patience(error, self._patience)
+        if isinstance(error, PlatformError) and error.retry is Retry.NEVER and not isinstance(error, Missing):
+            return BrokenAnswer(f"every signed URL of the result was refused; the last with {error.status}")
+        return error
+
+    def _is_outage(self, error: EngineError) -> bool:
+        """Whether nobody answers at all, and a run waits for that: its patience counts then, and no number of tries."""
+        return self._patience.seconds > 0 and isinstance(error, ConnectFailed | TimedOut)
+
+    @property
+    def _left_s(self) -> float:
+        now = self._patience.clock.monotonic()
+        return (now if self._failed_at is None else self._failed_at) + self._patience.seconds - now
 
     def _open(self, stream: BodyStream) -> int:
         """Check that an answer continues what was read; how many of its first bytes are known already."""
@@ -141,11 +178,13 @@ async def read_lease(
 
     `lease` answers a fresh URL each time. A break costs a reconnection that continues at the byte reached, guarded
     by the entity tag (`If-Range`, RFC 9110 section 13.1.5): a body that changed in between starts the read over, which
-    only the caller can do, so it is an error here. A store without ranges is read past what is known already. Where
-    nothing answers, it is asked again for as long as `patience` lasts, and at least eight times.
+    only the caller can do, so it is an error here. A store without ranges is read past what is known already. What
+    keeps breaking is tried eight times, and for as long as `patience` lasts; where nobody answers, patience alone
+    counts, unless there is none.
 
     Raises:
         BrokenAnswer: the body kept breaking, is not what its digest says, or is no longer the same one.
+        OutOfPatience: the storage did not come back in time.
         Missing: the result is past its retention. TrustError: the URL leads where results do not lie.
         PatienceEnded: the run is to stop.
     """
@@ -167,25 +206,13 @@ async def read_lease(
                 return
             reading.count(since)
             if not reading.may_try_again(exc):
-                raise _last_word(exc) from exc
+                raise reading.last_word(exc) from exc
             error = exc
         if isinstance(error, TransportError) or error.retry is Retry.LATER:
-            await patience.pause(_pause_s(error, reading.tries))
+            await patience.pause(reading.pause_s(error))
         else:
             # Refused for good, as far as this URL goes: some stores say 400 of an expired one.
             url = await lease()
-
-
-def _last_word(error: EngineError) -> EngineError:
-    """What the caller is told when patience is spent: a store's refusal is a body that cannot be had."""
-    if isinstance(error, PlatformError) and error.retry is Retry.NEVER and not isinstance(error, Missing):
-        return BrokenAnswer(f"every signed URL of the result was refused; the last with {error.status}")
-    return error
-
-
-def _pause_s(error: EngineError, tries: int) -> float:
-    asked_s: float | None = error.retry_after_s if isinstance(error, PlatformError) else None
-    return max(_BACKOFF_S[min(tries, len(_BACKOFF_S)) - 1], min(asked_s or 0.0, _PAUSE_MAX_S))
 
 
 def _length_of(stream: BodyStream) -> int | None:

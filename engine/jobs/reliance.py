@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
+
+from engine.contract.jobs import TERMINAL
 
 
 class Reliance(msgspec.Struct):
@@ -26,3 +30,8 @@ class Reliance(msgspec.Struct):
         is_lost = self.is_good and now >= self.ends_at()
         self.is_good = self.is_good and not is_lost
         return is_lost
+
+
+def is_told_of_all(statuses: Collection[str]) -> bool:
+    """Whether callbacks tell of every way a job can end (Q42); else their silence says nothing."""
+    return frozenset(statuses) >= TERMINAL

@@ -11,10 +11,11 @@ import math
 
 import msgspec
 
+from engine.contract.profile import PROFILE
 from engine.jobs.durations import Durations
 from engine.pipeline.spec import PollSpec
 
-_PAGE_JOBS = 200
+_PAGE_JOBS = PROFILE.page_limit_max
 # Ends that a page must be expected to show; for few jobs less, because there requests are few anyway.
 _WORTH = 0.5
 _WORTH_OF_ONE = 0.15

@@ -15,8 +15,9 @@ import msgspec
 
 from engine.client.client import Client
 from engine.contract.exchange import Trace
-from engine.contract.jobs import FAILED, TERMINAL, RemoteJob
+from engine.contract.jobs import FAILED, TERMINAL, JobError, RemoteJob
 from engine.contract.problem import retry_after_s
+from engine.contract.profile import PROFILE
 from engine.errors import Missing, Rejected
 from engine.events import JobSettled, Polled, Warned
 from engine.jobs.reliance import Reliance
@@ -25,7 +26,7 @@ from engine.pipeline.spec import JobSpec
 from engine.ports import Clock, Observer
 from engine.store.rows import JobRow
 
-_PAGE_LIMIT = 200
+_PAGE_LIMIT = PROFILE.page_limit_max
 # A page that shows fewer of our jobs has reached the old ones: the next would show still fewer.
 _WORTH_A_PAGE = 4
 # A job that no page showed is asked about alone when its end is at least so likely.
@@ -187,7 +188,7 @@ class Watcher:
         try:
             answered = await self._client.jobs.get(remote_id, trace=Trace(job.trace_id, job.span_id))
         except Missing as exc:
-            error = {"code": "vanished", "message": str(exc.message), "retryable": False}
+            error = msgspec.to_builtins(JobError(code="vanished", message=str(exc.message)))
             return RemoteJob(id=remote_id, kind=job.kind, status=FAILED, error=error), None
         finally:
             self.polls += 1
@@ -225,5 +226,5 @@ def _took_s(remote: RemoteJob) -> float | None:
 
 def _timed_out(remote: RemoteJob, timeout_s: float) -> RemoteJob:
     said = f"still {remote.status} after {timeout_s:g} s"
-    error = {"code": TIMED_OUT, "message": said, "retryable": False}
+    error = msgspec.to_builtins(JobError(code=TIMED_OUT, message=said))
     return msgspec.structs.replace(remote, status=FAILED, error=error)

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.codec.fields import parse_fields
 from engine.codec.payload import dumps
-from engine.contract.kinds import KINDS, Kind
+from engine.contract.kinds import Kind
 from engine.contract.profile import PROFILE, Profile
 from engine.errors import RecordError
 from engine.loopback import is_loopback
@@ -61,7 +61,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
     """Everything about a pipeline that its types cannot say."""
-    kind = KINDS.get(parts.job.kind) if parts.job else None
+    kind = profile.kinds.get(parts.job.kind) if parts.job else None
     faults: list[Fault] = []
     if parts.memory is not None and parts.memory < MEMORY_MIN:
         faults.append(_too_little(parts.memory))
@@ -90,10 +90,13 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
     return faults
 
 
-def check_settings(settings: Settings) -> list[Fault]:
-    """Everything about `config.toml` that its types cannot say, for the chosen profile."""
+def check_settings(settings: Settings, *, needs_secret: bool = True) -> list[Fault]:
+    """Everything about `config.toml` that its types cannot say, for the chosen profile.
+
+    Without `needs_secret` the live one may be used by a person, who logs in.
+    """
     platform = settings.platform
-    return [*_credentials(platform), *_addresses(settings)]
+    return [*_credentials(platform, needs_secret=needs_secret or platform.profile != "live"), *_addresses(settings)]
 
 
 def _fault(at: KeyPath, code: str, message: str, hint: str = "") -> Fault:
@@ -146,14 +149,14 @@ def _job(job: JobSpec, kind: Kind | None, profile: Profile) -> Iterator[Fault]:
             at=("job", "kind"),
             code="config.choice",
             message=f"unknown job kind `{job.kind}`",
-            hint=did_you_mean(job.kind, KINDS),
-            options=tuple(KINDS),
+            hint=did_you_mean(job.kind, profile.kinds),
+            options=tuple(profile.kinds),
         )
     else:
         yield from _payload(job, kind)
-        if job.batch.rows > kind.rows_max:
+        if job.batch.rows > profile.profile_ids_max:
             message = f"{job.batch.rows} rows are more than a job of {kind.name} may carry"
-            yield _fault(("job", "batch", "rows"), "range", message, f"use 1 to {kind.rows_max}")
+            yield _fault(("job", "batch", "rows"), "range", message, f"use 1 to {profile.profile_ids_max}")
     room = profile.body_max - ENVELOPE_BYTES - len(dumps(_plain(job.payload)))
     if job.batch.bytes > room:
         message = "a batch of this size and the rest of its request exceed what the platform accepts"
@@ -246,14 +249,14 @@ def _overlaps(source: str, target: str) -> bool:
     return source == target or (target != "." and PurePath(source).is_relative_to(target))
 
 
-def _credentials(platform: Platform) -> Iterator[Fault]:
+def _credentials(platform: Platform, *, needs_secret: bool) -> Iterator[Fault]:
     has_token = platform.profile == "sandbox" and platform.sandbox.token is not None
     if platform.profile == "emulator" or has_token:
         return
     what = f'required by profile "{platform.profile}"'
     if platform.client_id is None:
         yield _fault(("platform", "client_id"), "missing", "`client_id` is missing in [platform]", what)
-    if platform.client_secret is None:
+    if platform.client_secret is None and needs_secret:
         message = "`client_secret` is missing in [platform]"
         yield _fault(("platform", "client_secret"), "missing", message, what)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.pipeline.findings import Fault, did_you_mean
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.spec import PipelineSpec, ResultsSpec, SinkSpec, SourceSpec
@@ -25,7 +25,7 @@ _NAME_BYTES_MAX = 63
 
 def landed_key(spec: PipelineSpec) -> str:
     """The member of a row that lands by which the row that was read is found again."""
-    return spec.results.match or KINDS[spec.job.kind].match if spec.job else spec.source.key
+    return spec.results.match or PROFILE.kinds[spec.job.kind].match if spec.job else spec.source.key
 
 
 def check_databases(source: SourceSpec | None, sink: SinkSpec | None, results: ResultsSpec | None) -> Iterator[Fault]:

@@ -48,10 +48,13 @@ def load_pipeline(path: str, *, env: Mapping[str, str], overrides: Mapping[str, 
     return _built(PipelineSpec, plain, faults, document)
 
 
-def load_settings(path: str | None, *, env: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> Settings:
+def load_settings(
+    path: str | None, *, env: Mapping[str, str], overrides: Mapping[str, str] | None = None, needs_secret: bool = True
+) -> Settings:
     """Read and check `config.toml`; None is a file that says nothing. Flags win over environment over file.
 
-    References that the chosen profile does not use are not followed.
+    References that the chosen profile does not use are not followed. A person needs no secret of the app: without
+    `needs_secret` it may be missing.
 
     Raises:
         PlanError: everything that is wrong with the file, the variables and the flags.
@@ -67,7 +70,7 @@ def load_settings(path: str | None, *, env: Mapping[str, str], overrides: Mappin
     faults = [*layered.faults, *(_with_profile(fault, profile) for fault in judge.faults)]
     # Every setting has a default, so what was at fault does not hide what else is.
     if made := _converted(Settings, plain):
-        _add(faults, check_settings(made))
+        _add(faults, check_settings(made, needs_secret=needs_secret))
     return _built(Settings, plain, faults, document)
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect
 
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.pipeline.judge import Shape, shape_of
 from engine.pipeline.spec import PipelineSpec
 from engine.settings import Settings
@@ -28,7 +28,7 @@ def pipeline_schema() -> dict[str, Any]:
     """The schema of a pipeline file."""
     schema = _document(PipelineSpec, "A pipeline of engine")
     # Text in the type, so that a newer platform's kinds need a release of the contract only.
-    schema["$defs"]["JobSpec"]["properties"]["kind"]["enum"] = list(KINDS)
+    schema["$defs"]["JobSpec"]["properties"]["kind"]["enum"] = list(PROFILE.kinds)
     return schema
 
 

@@ -71,26 +71,46 @@ class TransformSpec(_Table, frozen=True):
     """One `[[transform]]`; which options count depends on `type`, and `check` refuses the others.
 
     select   `fields` = ["a", "b"]: keep only these       rename   `fields` = { old = "new" }
-    set      `values` = { a = 1 }: constants              filter   `field` `op` `value`: keep rows for which it holds
+    set      `values` = { a = 1 }: constants              map      `values` = { a = "b + c" }: expressions
+    filter   `field` `op` `value`, or `where`, an expression: keep rows for which it holds
+    cast     `fields` = { a = "int" }: typed values out of text; `bad` says what becomes of one that is none
+    mask     `fields` = ["a"] by `how`; "hash" is keyed by `secret`
+    flatten  `fields` = ["a"], or all: members of objects become members of the row, named with `separator`
     python   `call` = "module:function" over a batch: list of dicts in, list of dicts (or None to filter) out;
              `timeout` = "60s": a call that takes longer ends the run
     plugin   `use` = "name" of an installed entry point, `options` = what it takes, `timeout` as for python
     """
 
     type: Annotated[
-        Literal["select", "rename", "set", "filter", "python", "plugin"], Meta(description="What it does to each row.")
+        Literal["select", "rename", "set", "map", "filter", "cast", "mask", "flatten", "python", "plugin"],
+        Meta(description="What it does to each row."),
     ]
     fields: Annotated[
         tuple[str, ...] | dict[str, str] | None,
-        Meta(description='select: a list of names to keep. rename: a table { old = "new" }.'),
+        Meta(description='select, mask, flatten: a list of names. rename: { old = "new" }. cast: { name = "type" }.'),
     ] = None
-    values: Annotated[dict[str, Any] | None, Meta(description="set: constants by field name.")] = None
+    values: Annotated[
+        dict[str, Any] | None, Meta(description="set: constants by field name. map: expressions by field name.")
+    ] = None
     field: Annotated[str | None, Meta(description="filter: the field looked at.")] = None
     op: Annotated[
         Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in", "matches", "exists"] | None,
         Meta(description="filter: rows for which it holds are kept."),
     ] = None
     value: Annotated[Any, Meta(description="filter: what the field is compared with.")] = None
+    where: Annotated[
+        str | None, Meta(description="filter: an expression over the row, in place of the other three.")
+    ] = None
+    bad: Annotated[
+        Literal["reject", "null"] | None, Meta(description="cast: a value of another type ends the row, or is null.")
+    ] = None
+    how: Annotated[
+        Literal["redact", "hash", "tail"] | None, Meta(description="mask: stars, a keyed digest, or the last four.")
+    ] = None
+    secret: Annotated[Secret | None, Meta(description="mask: a reference to the key of `hash`.")] = None
+    separator: Annotated[str, Meta(description="flatten: between the names; _", min_length=1, max_length=8)] | None = (
+        None
+    )
     call: Annotated[str | None, Meta(description='python: "module:function".')] = None
     timeout: Annotated[Seconds, Meta(description="python: longest call, over a batch; 60s.", gt=0)] | None = None
     use: Annotated[str | None, Meta(description="plugin: its name among the entry points engine.transforms.")] = None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from engine.codec.fields import parse_fields
+from engine.errors import RecordError
+from engine.expression.compiled import check
 from engine.pipeline.findings import Fault
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.spec import TransformSpec
@@ -14,17 +17,28 @@ OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "select": (("fields",), ()),
     "rename": (("fields",), ()),
     "set": (("values",), ()),
+    "map": (("values",), ()),
     "filter": (("field", "op"), ("value",)),
+    "cast": (("fields",), ("bad",)),
+    "mask": (("fields",), ("how", "secret")),
+    "flatten": ((), ("fields", "separator")),
     "python": (("call",), ("timeout",)),
     "plugin": (("use",), ("options", "timeout")),
 }
-_ALL = ("fields", "values", "field", "op", "value", "call", "timeout", "use", "options")
+# A filter says what it keeps in one of two ways.
+_WHERE: tuple[tuple[str, ...], tuple[str, ...]] = (("where",), ())
+_ALL = (
+    "fields", "values", "field", "op", "value", "where", "bad", "how", "secret", "separator", "call", "timeout",
+    "use", "options",
+)  # fmt: skip
 _CALL = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
 def check_transform(transform: TransformSpec, at: KeyPath) -> Iterator[Fault]:
     """What is wrong with one `[[transform]]`."""
-    required, allowed = OPTIONS[transform.type]
+    required, allowed = (
+        _WHERE if transform.where is not None and transform.type == "filter" else OPTIONS[transform.type]
+    )
     for name in _ALL:
         is_given = getattr(transform, name) is not None
         if is_given and name not in (*required, *allowed):
@@ -34,8 +48,13 @@ def check_transform(transform: TransformSpec, at: KeyPath) -> Iterator[Fault]:
         elif not is_given and name in required:
             yield _fault((*at, name), "missing", f"a {transform.type} transform needs `{name}`")
     match transform.type:
-        case "select" | "rename":
+        case "select" | "rename" | "cast" | "mask" | "flatten":
             yield from _fields(transform, at)
+            yield from _cast_and_mask(transform, at)
+        case "map":
+            yield from _map(transform, at)
+        case "filter" if transform.where is not None:
+            yield from _expression(transform.where, (*at, "where"))
         case "set" if transform.values == {}:
             yield _fault((*at, "values"), "range", "`values` sets nothing")
         case "filter":
@@ -53,15 +72,16 @@ def _fields(transform: TransformSpec, at: KeyPath) -> Iterator[Fault]:
     fields = transform.fields
     if fields is None:
         return
-    if transform.type == "select" and not isinstance(fields, tuple):
+    is_table = transform.type in ("rename", "cast")
+    if not is_table and not isinstance(fields, tuple):
         hint = 'for example: fields = ["id", "name"]'
-        yield _fault((*at, "fields"), "type", "`fields` of select is a list of names", hint)
-    elif transform.type == "rename" and not isinstance(fields, dict):
-        hint = 'for example: fields = { old = "new" }'
-        yield _fault((*at, "fields"), "type", "`fields` of rename is a table", hint)
+        yield _fault((*at, "fields"), "type", f"`fields` of {transform.type} is a list of names", hint)
+    elif is_table and not isinstance(fields, dict):
+        hint = 'for example: fields = { old = "new" }' if transform.type == "rename" else 'fields = { age = "int" }'
+        yield _fault((*at, "fields"), "type", f"`fields` of {transform.type} is a table", hint)
     elif not fields:
         yield _fault((*at, "fields"), "range", "`fields` names nothing")
-    elif isinstance(fields, dict) and len(set(fields.values())) != len(fields):
+    elif isinstance(fields, dict) and transform.type == "rename" and len(set(fields.values())) != len(fields):
         yield _fault((*at, "fields"), "conflict", "two fields would get the same name")
 
 
@@ -90,3 +110,35 @@ def _pattern(value: object, at: KeyPath) -> Iterator[Fault]:
         re.compile(value)
     except (re.error, RecursionError, OverflowError) as exc:
         yield _fault(at, "range", f"not a regular expression: {exc}")
+
+
+def _cast_and_mask(transform: TransformSpec, at: KeyPath) -> Iterator[Fault]:
+    if transform.type == "cast" and isinstance(transform.fields, dict):
+        for name, text in transform.fields.items():
+            try:
+                parse_fields({name: text})
+            except RecordError as exc:
+                yield _fault((*at, "fields", name), "choice", exc.message, exc.hint)
+    if transform.type == "mask" and (transform.how == "hash") is not (transform.secret is not None):
+        if transform.secret is None:
+            message = "`hash` without a `secret` could be undone by trying: short values are soon found"
+            yield _fault((*at, "secret"), "missing", message, 'secret = "${secret:env:MASK_KEY}"')
+        else:
+            yield _fault((*at, "secret"), "conflict", "only `hash` takes a `secret`")
+
+
+def _map(transform: TransformSpec, at: KeyPath) -> Iterator[Fault]:
+    if transform.values == {}:
+        yield _fault((*at, "values"), "range", "`values` makes nothing")
+    for name, text in (transform.values or {}).items():
+        if not isinstance(text, str):
+            hint = "a constant is for `set`; text inside an expression has quotes of its own: \"'text'\""
+            yield _fault((*at, "values", name), "type", "an expression is text", hint)
+        else:
+            yield from _expression(text, (*at, "values", name))
+
+
+def _expression(text: str, at: KeyPath) -> Iterator[Fault]:
+    if (wrong := check(text)) is not None:
+        column = wrong.facts.get("at", 0) + 1
+        yield _fault(at, "range", f"not an expression: {wrong.message} (at character {column})", wrong.hint)

@@ -21,8 +21,8 @@ from engine.contract.catalog import route_of
 from engine.contract.profile import PROFILE
 from engine.contract.provenance import ML_DSA, VerifyKeys
 from engine.contract.rows import is_repeatable, key_member
-from engine.errors import BrokenProof, RunFailed, Unbalanced
-from engine.events import Warned
+from engine.errors import BrokenProof, Unbalanced
+from engine.events import Waited, Warned
 from engine.jobs.asking import UNKNOWN, Asker
 from engine.jobs.cancel import Cancelled
 from engine.jobs.lanes import Lanes
@@ -32,7 +32,7 @@ from engine.jobs.passing import Passing
 from engine.jobs.records import EVERY, Ended, letters_of, letters_of_all
 from engine.pipeline.spec import PipelineSpec
 from engine.record import DeadLetter, Mark
-from engine.runtime.causes import causes_of
+from engine.runtime.causes import failing_as
 from engine.runtime.edge import Edge
 from engine.runtime.landing import Landed, Landing
 from engine.runtime.planner import Planner, Ready
@@ -163,12 +163,8 @@ class Direct:
             RunFailed: a stage failed; the ledger holds everything the next run needs.
         """
         try:
-            await self._run(jobs, marks, limit)
-        except BaseExceptionGroup as failures:
-            causes = list(causes_of(failures))
-            if not causes:
-                raise
-            raise RunFailed(causes[0].message, pipeline=self._pipeline, causes=causes) from failures
+            with failing_as(self._pipeline):
+                await self._run(jobs, marks, limit)
         finally:
             self._stages.landing.discard()
 
@@ -216,7 +212,9 @@ class Direct:
             if job.state == PLANNED:
                 send(job, now_ns=self._now_ns)
                 await self._stages.tools.ledger.move([job])
+            started = self._stages.tools.clock.monotonic()
             asked = await asking.asker.ask(job, items, keys)
+            self._stages.tools.observer.notice(Waited("remote", self._stages.tools.clock.monotonic() - started))
             items, keys, ended = asked.texts, asked.keys, asked.ended
         chunk, rows = b"", len(items)
         if asking is None or asking.keeps_answers:

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from engine.contract.exchange import Trace
+from engine.contract.profile import PROFILE, Profile
 from engine.errors import PlanError
 from engine.jobs.callback import CALLBACK_PATH, Receiver, ReceiverDoor
+from engine.jobs.reliance import is_told_of_all
 from engine.pipeline.callback import host_and_port, unmet
 from engine.pipeline.spec import CallbackSpec
 from engine.runtime.run import Stages
@@ -43,7 +45,8 @@ class Hearing:
         def tell(notice: Notice) -> None:
             watcher.nudge(notice.remote_id, trace_id=notice.trace_id)
 
-        watcher.expect_callbacks(patience_s=self._callback.fallback.no_callback_for)
+        if is_told_of_all(PROFILE.callback_statuses):
+            watcher.expect_callbacks(patience_s=self._callback.fallback.no_callback_for)
         for notice in self._receiver.earlier():
             tell(notice)
         self._receiver.tell = tell
@@ -60,7 +63,7 @@ async def open_hearing(
     Raises:
         PlanError: the profile needs more than `[callback]` says. ConfigError: the address cannot be listened on.
     """
-    if callback is None:
+    if callback is None or not is_called_back(profile):
         yield None
         return
     if lack := unmet(callback, profile=profile, path=spec_path):
@@ -70,6 +73,11 @@ async def open_hearing(
         secrets, tools.ledger.notices, door=_door_of(callback), clock=tools.clock, observer=tools.observer
     ) as receiver:
         yield Hearing(callback, receiver)
+
+
+def is_called_back(platform: str, profile: Profile = PROFILE) -> bool:
+    """Whether the platform that the settings choose calls back at all; a sandbox that does not (Q56) is polled."""
+    return platform != "sandbox" or profile.sandbox_callbacks
 
 
 def _door_of(callback: CallbackSpec) -> ReceiverDoor:

@@ -16,7 +16,7 @@ import anyio
 import msgspec
 
 from engine.errors import EngineError, OutputError
-from engine.events import PartCommitted
+from engine.events import PartCommitted, Waited
 from engine.jobs.lifecycle import commit
 from engine.jobs.records import Recall
 from engine.pipeline.spec import PipelineSpec
@@ -148,10 +148,12 @@ class Landing:
 
     async def _patiently(self, act: Callable[[], T]) -> T:
         """Write on a thread, waiting for room where there is none."""
-        room = self._tools.ledger.room
+        room, started = self._tools.ledger.room, self._tools.clock.monotonic()
         work = asyncio.get_running_loop().run_in_executor(None, room.patiently, "the sink's disk", act)
         try:
-            return await asyncio.shield(work)
+            done = await asyncio.shield(work)
+            self._tools.observer.notice(Waited("sink", self._tools.clock.monotonic() - started))
+            return done
         except asyncio.CancelledError:
             # The thread has the part's file in hand: whoever discards the part must find it idle.
             room.give_up()

@@ -16,8 +16,11 @@ import msgspec
 from engine.codec.canonical import canonical
 from engine.contract.exchange import new_span_id, new_trace_id
 from engine.errors import ConfigError
-from engine.pipeline.spec import PipelineSpec
+from engine.pipeline.spec import PipelineSpec, TransformSpec
 from engine.store.rows import JobRow, RunRow
+
+# Options of a transform that were in the digest, null or not, before there were others.
+_ALWAYS = ("type", "fields", "values", "field", "op", "value", "call", "timeout")
 
 
 class Opening(msgspec.Struct, kw_only=True):
@@ -33,7 +36,7 @@ def settings_digest(spec: PipelineSpec) -> str:
     job = spec.job
     decides: dict[str, Any] = {
         "source": [spec.source.type, spec.source.key, dict(sorted(spec.source.fields.items())), spec.source.delimiter],
-        "transform": [msgspec.to_builtins(step) for step in spec.transform],
+        "transform": [_plain(step) for step in spec.transform],
         "job": [job.kind, job.batch.rows, job.batch.bytes, job.payload, job.secrecy_level] if job else [],
         "match": spec.results.match,
     }
@@ -48,6 +51,14 @@ def settings_digest(spec: PipelineSpec) -> str:
     if job is None:
         decides["route"] = spec.row_route
     return hashlib.sha256(canonical(msgspec.to_builtins(decides))).hexdigest()
+
+
+def _plain(step: TransformSpec) -> dict[str, Any]:
+    """A transform as data: what is set alone, so that a new option changes no digest, and of a secret its digest."""
+    plain = {name: value for name in step.__struct_fields__ if (value := getattr(step, name)) is not None}
+    if step.secret is not None:
+        plain["secret"] = hashlib.sha256(step.secret.reveal().encode()).hexdigest()
+    return plain | {name: plain.get(name) for name in _ALWAYS}
 
 
 def open_run(

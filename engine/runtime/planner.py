@@ -12,7 +12,7 @@ from contextlib import aclosing
 import msgspec
 
 from engine.contract.exchange import new_span_id, new_trace_id
-from engine.events import BatchRead, JobsPlanned
+from engine.events import BatchRead, JobsPlanned, Waited
 from engine.jobs.batcher import Batcher, Cut
 from engine.jobs.key import derive_key, digest_keys
 from engine.jobs.pack import digest_body
@@ -80,6 +80,7 @@ class Planner:
         taken = 0
         started = self._tools.clock.monotonic()
         async for readout in readouts:
+            came = self._tools.clock.monotonic()
             if limit is not None:
                 readout = _head_of(readout, limit - taken)  # The loan goes with it.
             batch = readout.batch
@@ -91,6 +92,7 @@ class Planner:
             self._tools.observer.notice(
                 BatchRead(len(batch.raws), len(batch.bad), len(batch.gone), batch.end - batch.start, now - started)
             )
+            self._tell_wait(readout, came - started)
             if cuts:
                 await self._write(cuts, hand_on)
             if readout.loan is not None:
@@ -98,6 +100,14 @@ class Planner:
             started = self._tools.clock.monotonic()
             if self._is_ending or (limit is not None and taken >= limit):
                 return
+
+    def _tell_wait(self, readout: Readout, waited_s: float) -> None:
+        """What was waited for a batch, as far as it was not ready: for its reading and for its transforms."""
+        work_s = readout.read_s + readout.made_s
+        if waited_s > 0 and work_s > 0:
+            read_share = readout.read_s / work_s
+            self._tools.observer.notice(Waited("source", min(waited_s * read_share, readout.read_s)))
+            self._tools.observer.notice(Waited("transform", min(waited_s * (1 - read_share), readout.made_s)))
 
     @property
     def _is_ending(self) -> bool:
@@ -183,7 +193,7 @@ def _head_of(readout: Readout, rows: int) -> Readout:
         bad=[bad for bad in batch.bad if bad.end <= end],
         gone=[gone for gone in batch.gone if gone <= end],
     )
-    return Readout(head, readout.items[:rows], readout.loan)
+    return Readout(head, readout.items[:rows], readout.loan, readout.read_s, readout.made_s)
 
 
 def _records_of(cut: Cut) -> Records:
@@ -214,6 +224,6 @@ def _letter(bad: BadRecord) -> DeadLetter:
         line=bad.line,
         start=bad.start,
         end=bad.end,
-        key="",
+        key=bad.key,
         raw=bad.raw,
     )

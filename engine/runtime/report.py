@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from engine.errors import Exit
+from engine.runtime.limits import Limit
 
 Outcome = Literal["done", "nothing_new", "interrupted", "over_budget", "unbalanced", "too_few_rows", "failed"]
 
@@ -33,6 +34,7 @@ class Report(msgspec.Struct, kw_only=True):
                  questions about jobs, creates that the platform answered with a job it already had
     callbacks    endings it was told of, each counted once
     seconds      wall time of this process      parts   durable output files of this epoch
+    limit        the stage that set the pace, where one did
     """
 
     run_id: str
@@ -60,6 +62,7 @@ class Report(msgspec.Struct, kw_only=True):
     peak_mib: float = 0.0
     exit_code: int = Exit.DONE
     lines: list[str] = []
+    limit: Limit | None = None
 
     @property
     def is_balanced(self) -> bool:

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from engine.client.client import Client
 from engine.contract.exchange import Trace
 from engine.contract.jobs import RemoteJob, error_of
+from engine.contract.profile import PROFILE
 from engine.errors import (
     BrokenAnswer,
     CapExceeded,
@@ -25,7 +26,6 @@ from engine.errors import (
     Missing,
     RecordError,
     Rejected,
-    RunFailed,
     Unbalanced,
 )
 from engine.events import ResultFetched, Waited
@@ -37,7 +37,7 @@ from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Settled, Watcher
 from engine.record import DeadLetter, Mark
-from engine.runtime.causes import causes_of
+from engine.runtime.causes import failing_as
 from engine.runtime.edge import Edge
 from engine.runtime.endings import Endings
 from engine.runtime.landing import Landing
@@ -56,6 +56,7 @@ _RESULTS_MAX = 128  # Jobs whose results wait to be fetched; they are at the pla
 _READY_TRIES = 10
 _READY_WAIT_MAX_S = 60.0
 _STOP_GRACE_S = 3.0
+_LOOK_EVERY_S = 0.25
 # A stop is to end within seconds, also where the platform does not answer any more.
 _ABORT_WITHIN_S = 3.0
 
@@ -112,12 +113,8 @@ class Run:
             RunFailed: a stage failed; the ledger holds everything the next run needs.
         """
         try:
-            await self._run(jobs, marks, limit)
-        except BaseExceptionGroup as failures:
-            causes = list(causes_of(failures))
-            if not causes:
-                raise
-            raise RunFailed(causes[0].message, pipeline=self._pipeline, causes=causes) from failures
+            with failing_as(self._pipeline):
+                await self._run(jobs, marks, limit)
         finally:
             self._stages.landing.discard()
 
@@ -140,7 +137,7 @@ class Run:
                     await stages.planner.plan(marks, self._plan, limit=limit)
                     self._is_read = True
                     self._check_done()
-                    await self._quiet.wait()
+                    await self._wait_for_jobs()
                     stages.ready.close()
                 if self._is_stopping:
                     self._results.drain()
@@ -149,6 +146,15 @@ class Run:
             if self._is_stopping and stages.is_aborting:
                 await self._abort()
             background.cancel_scope.cancel()
+
+    async def _wait_for_jobs(self) -> None:
+        """Wait until every job has ended; what is waited for is mostly the platform, while it has jobs of ours."""
+        while not self._quiet.is_set():
+            started, at_platform = self._stages.tools.clock.monotonic(), self._stages.slots.in_use
+            with anyio.move_on_after(_LOOK_EVERY_S):
+                await self._quiet.wait()
+            if at_platform:
+                self._stages.tools.observer.notice(Waited("remote", self._stages.tools.clock.monotonic() - started))
 
     # Stages ----------------------------------------------------------------------------------
 
@@ -335,7 +341,7 @@ def _again_s(exc: EngineError, tries: int) -> float | None:
     match exc:
         case BrokenAnswer() if tries < _FETCH_TRIES:
             return 0.05 * 2.0**tries
-        case Conflict() if tries < _READY_TRIES and exc.facts.get("platform_code") == "job_not_ready":
+        case Conflict() if tries < _READY_TRIES and exc.facts.get("platform_code") == PROFILE.result_not_ready_code:
             # The job ended, a GET said so; the result only takes a moment more (contract 9.4).
             return min(max(0.05 * 2.0**tries, exc.retry_after_s or 0.0), _READY_WAIT_MAX_S)
         case _:

@@ -264,6 +264,7 @@ class Session:
             resumed=len(opened.jobs),
             peak_mib=round(peak_mib(), 1),
             exit_code=exit_of(outcome),
+            limit=None if outcome == "nothing_new" else tally.limits.limit,
         )
 
     def _budget_lines(self, report: Report) -> list[str]:

@@ -1,8 +1,9 @@
-"""Counts what this process sent, from the facts the transport and the lanes tell."""
+"""Counts what this process sent and what it waited for, from the facts that transport, lanes and stages tell."""
 
 from __future__ import annotations
 
-from engine.events import CallbackReceived, Event, JobSubmitted, Polled, RequestDone
+from engine.events import CallbackReceived, Event, JobSubmitted, Polled, RequestDone, RunStarted, Waited
+from engine.runtime.limits import Limits
 
 
 class Tally:
@@ -14,6 +15,7 @@ class Tally:
         self.replays = 0
         self.polls = 0
         self.callbacks = 0
+        self.limits = Limits()
 
     def notice(self, event: Event) -> None:
         """Count."""
@@ -23,6 +25,8 @@ class Tally:
             case JobSubmitted():
                 self.jobs += 1
                 self.replays += event.replayed
+            case Waited() | RunStarted():
+                self.limits.notice(event)
             case Polled():
                 self.polls += 1
             case CallbackReceived(verdict="news"):

@@ -104,4 +104,5 @@ def _bad_record(batch: Batch, index: int, code: str, reason: str) -> BadRecord:
         code=code,
         reason=reason,
         lines=batch.line_after(index) - batch.lines[index],
+        key=batch.keys[index],
     )

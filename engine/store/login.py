@@ -1,4 +1,4 @@
-"""Login: the token that a person was given, in one file of the state directory that only its owner may read.
+"""Login: the tokens that a person was given, in one file of the state directory that only its owner may read.
 
 Replaced as a whole or not at all. Whether the token is genuine was proved before it came here.
 """
@@ -20,12 +20,13 @@ _BYTES_MAX = 64 * 1024
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """As whom a person is logged in where. `ends_s` is the token's `exp`, Unix seconds."""
+    """As whom a person is logged in where. `ends_s` is the token's `exp`, Unix seconds; `refresh` renews it once."""
 
     auth_url: str
     client_id: str
     token: Secret
     ends_s: float
+    refresh: Secret | None = None
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str
     token: str
     ends_s: float
+    refresh: str | None = None
 
 
 def keep_login(state_dir: Path, login: Login) -> Path:
@@ -44,7 +46,8 @@ def keep_login(state_dir: Path, login: Login) -> Path:
     path = state_dir / LOGIN_FILE
     temporary = path.with_suffix(".tmp")
     kept = _Kept(
-        auth_url=login.auth_url, client_id=login.client_id, token=login.token.reveal(), ends_s=login.ends_s
+        auth_url=login.auth_url, client_id=login.client_id, token=login.token.reveal(), ends_s=login.ends_s,
+        refresh=login.refresh.reveal() if login.refresh else None,
     )  # fmt: skip
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -78,7 +81,10 @@ def find_login(state_dir: Path, auth_url: str) -> Login | None:
         raise StateError(f"{path} cannot be read as a login", hint="engine login --forget, then log in again") from exc
     if kept.auth_url != auth_url:
         return None
-    return Login(auth_url=kept.auth_url, client_id=kept.client_id, token=Secret(kept.token), ends_s=kept.ends_s)
+    return Login(
+        auth_url=kept.auth_url, client_id=kept.client_id, token=Secret(kept.token), ends_s=kept.ends_s,
+        refresh=Secret(kept.refresh) if kept.refresh else None,
+    )  # fmt: skip
 
 
 def forget_login(state_dir: Path) -> bool:

@@ -11,12 +11,14 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine import failpoints
 from engine.errors import ConfigError, EngineError, LedgerBroken, OutputError
+from engine.events import Waited
 from engine.store.room import Room
 
 Statement = tuple[str, Sequence[Sequence[Any]]]
@@ -26,6 +28,7 @@ Places = Callable[[Iterable[Statement]], Iterable[str]]
 # Asks the file what it is, and answers the statements that make it what it should be.
 Migrate = Callable[[Callable[[str], Iterable[tuple[Any, ...]]]], Sequence[str]]
 _GROUP_MAX = 4096
+_TELL_EVERY_S = 0.1
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -130,6 +133,7 @@ class Database:
         self.room = Room()
         self._doubt: OutputError | None = None
         self._tickets: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._untold_s = 0.0  # Time spent in commits that nobody was told of yet.
         self._thread = threading.Thread(target=self._write_groups, name="ledger-writer", daemon=True)
         self._thread.start()
         self.groups = 0
@@ -225,11 +229,16 @@ class Database:
 
     def _commit(self, group: list[_Ticket]) -> None:
         failure: EngineError | None = self._doubt
+        started = time.monotonic()
         if failure is None:
             try:
                 self.room.patiently(str(self.path), lambda: self._write_group(group))
             except EngineError as exc:
                 failure = exc
+        self._untold_s += time.monotonic() - started
+        if self._untold_s >= _TELL_EVERY_S:
+            self.room.tell(Waited("ledger", self._untold_s))
+            self._untold_s = 0.0
         self.groups += 1
         self.writes += len(group)
         loop = group[0][2]

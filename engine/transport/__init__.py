@@ -1,1 +1,1 @@
-"""The wire: aiohttp going out and coming in, retries, limits, trace headers."""
+"""The wire: requests going out and coming in, retries, limits, trace headers."""

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from engine.contract.profile import PROFILE
 from engine.errors import (
     AlgorithmRefused,
     BadSignature,
@@ -32,7 +33,7 @@ from engine.errors import (
 from engine.trust.strict import base64url, json_object
 
 ALGORITHM = "RS256"
-LEEWAY_MAX_S = 60.0
+LEEWAY_MAX_S = float(PROFILE.leeway_s)
 _TOKEN_BYTES_MAX = 16 * 1024
 _HEADER_BYTES_MAX = 4 * 1024
 _KID_CHARS_MAX = 256
@@ -41,7 +42,7 @@ _TIME_MAX = 2**53
 # A token may not bring or point to its own key (RFC 8725 section 3.10), nor change how its bytes are
 # read (`b64`, RFC 7797; `zip`).
 _REFUSED_HEADERS = ("jku", "jwk", "x5u", "x5c", "b64", "zip")
-_TYPES = (None, "at+jwt", "application/at+jwt", "JWT")
+_TYPES = (None, PROFILE.token_type, "at+jwt", "application/at+jwt", "JWT")
 
 _SET_BYTES_MAX = 64 * 1024
 _SET_KEYS_MAX = 100
@@ -222,7 +223,7 @@ def _read_claims(raw: dict[str, Any]) -> Claims:
         organization_id=_text(raw, "organization_id"),
         scope=tuple(scope.split()) if isinstance(scope, str) else _texts("scope", scope),
         sandbox=sandbox,
-        scenarios=_texts("scenarios", raw.get("scenarios", [])),
+        scenarios=_texts(PROFILE.scenarios_claim, raw.get(PROFILE.scenarios_claim, [])),
         raw=raw,
     )
 

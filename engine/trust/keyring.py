@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from engine.contract.exchange import Request
+from engine.contract.profile import PROFILE
 from engine.errors import BrokenAnswer, ConfigError, EngineError, TrustError, UnknownKey
 from engine.events import Warned
 from engine.loopback import is_loopback
@@ -28,6 +29,8 @@ STALE_MAX_S = 86_400.0
 UNKNOWN_MAX = 128
 UNKNOWN_FOR_S = 300.0
 TIMEOUT_S = 10.0
+# The type of the profile in front (Q14); issuers elsewhere use the other one.
+_ACCEPT = ", ".join(dict.fromkeys((PROFILE.jwks_type, "application/jwk-set+json", "application/json")))
 _SET_BYTES_MAX = 64 * 1024
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,15})\"?", re.IGNORECASE)
 
@@ -153,7 +156,7 @@ class Keyring:
         self._unknown[kid] = now + UNKNOWN_FOR_S
 
     async def _fetch(self) -> Mapping[str, PublicKey]:
-        headers = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
+        headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
         if self._etag and self._keys is not None:
             headers["If-None-Match"] = self._etag
         request = Request(

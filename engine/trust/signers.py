@@ -27,6 +27,10 @@ from engine.settings import Secret
 _JWK_ALG = "ML-DSA-65"
 _KEYS_MAX = 16
 _KEY_BYTES = 32
+_MAC_DIGITS = 64
+_BLOCK_BYTES = 64
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 # FIPS 204, table 2.
 _SIGNATURE_BYTES = 3309
 
@@ -40,6 +44,9 @@ class Verifier(Protocol):
 
     def is_signed(self, message: bytes, signature: str) -> bool:
         """Whether `signature`, bare lower-case hex, is of these bytes. Anything else is False, never an error."""
+
+    def unsigned(self, messages: Sequence[bytes], signatures: Sequence[str]) -> list[int]:
+        """The places of those messages that the signature at the same place is not of; as many calls of `is_signed`."""
 
 
 class Signer(Verifier, Protocol):
@@ -80,6 +87,9 @@ class HmacSigner:
                 hint="give the tenant's derived key, as 64 hex digits",
             )
         self._key = key
+        # RFC 2104: the key, filled up to a block of SHA-256, under two pads.
+        self._inner = hashlib.sha256(key.ljust(_BLOCK_BYTES, b"\0").translate(_INNER_PAD))
+        self._outer = hashlib.sha256(key.ljust(_BLOCK_BYTES, b"\0").translate(_OUTER_PAD))
 
     def sign(self, message: bytes) -> str:
         """The signature in lower-case hex; about a microsecond."""
@@ -89,6 +99,23 @@ class HmacSigner:
         """Whether the signature is of these bytes, compared in constant time and to the letter."""
         wanted = hmac.digest(self._key, message, "sha256").hex()
         return signature.isascii() and hmac.compare_digest(wanted, signature)
+
+    def unsigned(self, messages: Sequence[bytes], signatures: Sequence[str]) -> list[int]:
+        """The places of those messages that the signature at the same place is not of; 0.7 microseconds for each."""
+        wanted = b"".join(map(self._mac, messages)).hex()
+        said = "".join(signatures)
+        # Texts of one length each are the same joined or apart, and joined they are compared at once.
+        if set(map(len, signatures)) <= {_MAC_DIGITS} and said.isascii() and hmac.compare_digest(wanted, said):
+            return []
+        return [index for index, signature in enumerate(signatures) if not self.is_signed(messages[index], signature)]
+
+    def _mac(self, message: bytes) -> bytes:
+        # With the pads hashed once, half of what the one-shot call takes for a short message.
+        inner = self._inner.copy()
+        inner.update(message)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 class MlDsaVerifier:
@@ -106,9 +133,13 @@ class MlDsaVerifier:
         Raises:
             UnknownKey: no key in it is one of ML-DSA-65.
         """
-        found = [_public_key(key) for key in document.keys[:_KEYS_MAX] if key.kty == "AKP" and key.alg == _JWK_ALG]
+        found = [
+            _public_key(key)
+            for key in document.keys[:_KEYS_MAX]
+            if key.kty == PROFILE.provenance_key_type and key.alg == _JWK_ALG
+        ]
         if not found:
-            raise UnknownKey(f"the document holds no key of type AKP for {_JWK_ALG}")
+            raise UnknownKey(f"the document holds no key of type {PROFILE.provenance_key_type} for {_JWK_ALG}")
         return cls(found)
 
     def is_signed(self, message: bytes, signature: str) -> bool:
@@ -121,6 +152,10 @@ class MlDsaVerifier:
         if len(data) != _SIGNATURE_BYTES or data.hex() != signature:
             return False
         return any(_is_by(key, message, data) for key in self._keys)
+
+    def unsigned(self, messages: Sequence[bytes], signatures: Sequence[str]) -> list[int]:
+        """The places of those messages that the signature at the same place is not of, one by one."""
+        return [place for place, message in enumerate(messages) if not self.is_signed(message, signatures[place])]
 
 
 class MlDsaSigner(MlDsaVerifier):
@@ -137,9 +172,9 @@ class MlDsaSigner(MlDsaVerifier):
     def public_jwk(self) -> VerifyKey:
         """The public half as a JSON Web Key of type AKP, named by its thumbprint (RFC 7638)."""
         pub = _base64url(self._private.public_key().public_bytes_raw())
-        needed = {"alg": _JWK_ALG, "kty": "AKP", "pub": pub}
+        needed = {"alg": _JWK_ALG, "kty": PROFILE.provenance_key_type, "pub": pub}
         kid = _base64url(hashlib.sha256(canonical(needed)).digest())
-        return VerifyKey(kty="AKP", alg=_JWK_ALG, kid=kid, use="sig", pub=pub)
+        return VerifyKey(kty=PROFILE.provenance_key_type, alg=_JWK_ALG, kid=kid, use="sig", pub=pub)
 
 
 def _public_key(key: VerifyKey) -> MLDSA65PublicKey:

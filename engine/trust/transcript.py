@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import lru_cache
 from hashlib import sha256
+from itertools import count, islice, pairwise, repeat
+from operator import gt
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from engine.codec.canonical import canonical, canonical_without
-from engine.codec.payload import check_caps, check_single, from_plain, loads
+from engine.codec.canonical import canonical
+from engine.codec.payload import loads
 from engine.contract.profile import PROFILE
 from engine.contract.provenance import (
     ALGORITHM,
@@ -29,17 +30,13 @@ from engine.contract.provenance import (
     ROOT_SIGNATURE,
     SIGNATURE,
     Failure,
-    Record,
-    Transcript,
 )
 from engine.errors import RecordError
-from engine.trust.merkle import merkle_root
+from engine.trust.extent import root_message, root_text, sealed_over
+from engine.trust.merkle import leaf_hashes, merkle_root
+from engine.trust.records import Columns, Head, from_document, from_text
 from engine.trust.signers import Signer, Verifier
 
-# Ten thousand records signed with ML-DSA-65 are about 75 MB of text.
-TEXT_MAX = 256 * 1024 * 1024
-# Times are remembered, so one that is as long as a novel must not be.
-_TIME_MAX = 64
 _CHAIN_CHECKS = ("order", "parent_hash")
 _ALL_CHECKS = (*_CHAIN_CHECKS, "signature")
 
@@ -56,6 +53,9 @@ class RecordVerdict(msgspec.Struct, frozen=True, gc=False):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a transcript proves. `merkle_root` is the one computed.
 
+    A failure of the root names the first record that the root does not cover: one that came later, or, after the last
+    here, one that is missing. `sealed_count` is the number of records the root was signed for, where a key shows it.
+
     `root_signature_valid` is None where there was no key for the algorithm: then nobody's signature was checked, and
     anybody could have made a transcript that holds together like this one.
     """
@@ -65,6 +65,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     algorithm: str
     merkle_root: str
     root_signature_valid: bool | None
+    sealed_count: int | None
     records: list[RecordVerdict]
     failures: list[Failure]
 
@@ -89,26 +90,12 @@ def record_message(leaf: bytes, algorithm: str) -> bytes:
     return canonical({**loads(leaf), "signature_alg": algorithm})
 
 
-def root_message(evidence_id: str, tenant_id: str, root: str, count: int, algorithm: str) -> bytes:
-    """What the signature of the root is over; `root` with its `sha256:`."""
-    return canonical(
-        {
-            "evidence_id": evidence_id,
-            "merkle_root": root,
-            "record_count": count,
-            "root_signature_alg": algorithm,
-            "tenant_id": tenant_id,
-            "version": PROFILE.provenance_version,
-        }
-    )
-
-
 def seal(
     evidence_id: str, tenant_id: str, leaves: Sequence[bytes], signer: Signer, signatures: Sequence[str]
 ) -> dict[str, Any]:
     """The transcript of a chain: its leaves in order, and the signature of each over its `record_message`."""
     algorithm = signer.algorithm
-    root = "sha256:" + merkle_root(leaves).hex()
+    root = root_text(merkle_root(leaf_hashes(leaves)))
     return {
         "evidence_id": evidence_id,
         "tenant_id": tenant_id,
@@ -122,20 +109,6 @@ def seal(
         "format": JSON,
         "version": PROFILE.provenance_version,
     }
-
-
-def read_transcript(text: bytes) -> dict[str, Any]:
-    """A transcript from its JSON text, as `verify` takes it.
-
-    Raises:
-        RecordError: not a JSON object, over the caps, or with a member twice: readers differ in which one they see.
-    """
-    check_caps(text, max_bytes=TEXT_MAX)
-    document = loads(text)
-    if not isinstance(document, dict):
-        raise RecordError("a transcript is a JSON object")
-    check_single(text, document)
-    return document
 
 
 def verify(
@@ -153,100 +126,133 @@ def verify(
     Raises:
         RecordError: not a transcript; the message names the place.
     """
-    said = _read(document)
-    verifier = next((one for one in verifiers if one.algorithm == said.root_signature_alg), None)
-    # Of each record what its signature is over, and its leaf; all at once, which is most of the speed.
-    messages, leaves = canonical_without(document["records"], "signature", "signature_alg")
-    records = _judge_records(said, messages, leaves, verifier)
-    root = "sha256:" + merkle_root(leaves).hex()
-    is_ours = evidence_id in (None, said.evidence_id) and tenant_id in (None, said.tenant_id)
-    root_signature_valid = _judge_root(said, verifier) if is_ours else False
+    return _judge(*from_document(document), verifiers, evidence_id, tenant_id)
+
+
+def verify_text(
+    text: bytes,
+    verifiers: Iterable[Verifier],
+    *,
+    evidence_id: str | None = None,
+    tenant_id: str | None = None,
+) -> Verdict:
+    """As `verify`, from the JSON text of a transcript; quicker than reading it first.
+
+    Raises:
+        RecordError: as `records.read_transcript` and `verify`.
+    """
+    return _judge(*from_text(text), verifiers, evidence_id, tenant_id)
+
+
+def _judge(
+    head: Head, columns: Columns, verifiers: Iterable[Verifier], evidence_id: str | None, tenant_id: str | None
+) -> Verdict:
+    verifier = next((one for one in verifiers if one.algorithm == head.root_signature_alg), None)
+    hashed = _hash(columns, verifier)
+    records = _judge_records(head, columns, hashed, verifier)
     failures = [Failure(one.index, one.record_id, reason) for one in records if one.failed for reason in one.failed]
-    if root != said.merkle_root:
-        failures.append(Failure(None, None, ROOT))
-    if said.root_signature_alg not in ALGORITHMS:
+    is_ours = evidence_id in (None, head.evidence_id) and tenant_id in (None, head.tenant_id)
+    root = merkle_root(hashed.leaves)
+    sealed = sealed_over(head, hashed.leaves, root, verifier)
+    if head.merkle_root != root_text(root):
+        # The one after the last is named only where all others stand in their places.
+        index = sealed.outside if sealed.outside != len(records) or not failures else None
+        name = columns.ids[index] if index is not None and index < len(records) else None
+        failures.append(Failure(index, name, ROOT))
+    if head.root_signature_alg not in ALGORITHMS:
         failures.append(Failure(None, None, ALGORITHM))
-    if root_signature_valid is False:
+    is_signed = sealed.is_signed if is_ours else False
+    if is_signed is False:
         failures.append(Failure(None, None, ROOT_SIGNATURE))
     return Verdict(
-        evidence_id=said.evidence_id,
-        tenant_id=said.tenant_id,
-        algorithm=said.root_signature_alg,
-        merkle_root=root,
-        root_signature_valid=root_signature_valid,
+        evidence_id=head.evidence_id,
+        tenant_id=head.tenant_id,
+        algorithm=head.root_signature_alg,
+        merkle_root=root_text(root),
+        root_signature_valid=is_signed,
+        sealed_count=sealed.count,
         records=records,
         failures=failures,
     )
 
 
-def _read(document: dict[str, Any]) -> Transcript:
-    try:
-        said = from_plain(document, Transcript)
-    except RecordError as exc:
-        raise RecordError(f"not a transcript: {exc.message}") from exc
-    if said.format != JSON:
-        raise RecordError(f"not a transcript: expected the format {JSON}, found {said.format[:80]!a}")
-    if said.version != PROFILE.provenance_version:
-        raise RecordError(f"not a transcript of version {PROFILE.provenance_version}, but of {said.version[:80]!a}")
-    return said
+class _Hashed(msgspec.Struct, frozen=True):
+    """What comes of the bytes of all records: `unsigned` are the places whose signature does not hold."""
+
+    digests: list[str]
+    leaves: list[bytes]
+    unsigned: list[int]
 
 
-def _judge_records(
-    said: Transcript, messages: list[bytes], leaves: list[bytes], verifier: Verifier | None
-) -> list[RecordVerdict]:
-    verdicts = []
-    before: Record | None = None
-    parent_hash: str | None = None
-    for index, record in enumerate(said.records):
-        signature = _judge_signature(record, said.root_signature_alg, messages[index], verifier)
-        failed = [] if signature is None else [signature]
-        if record.parent_hash != parent_hash:
-            failed.append(PARENT)
-        if not _follows(record, before, index):
-            failed.append(ORDER)
-        checked = _ALL_CHECKS if verifier or signature else _CHAIN_CHECKS
-        verdicts.append(RecordVerdict(index, record.id, checked, tuple(failed)))
-        before, parent_hash = record, digest_text(leaves[index])
+def _hash(columns: Columns, verifier: Verifier | None) -> _Hashed:
+    hashed = _Hashed([], [], [])
+    for messages, leaves in columns.forms:
+        start = len(hashed.leaves)
+        if verifier is not None:
+            signatures = columns.signatures[start : start + len(messages)]
+            hashed.unsigned.extend(start + place for place in verifier.unsigned(messages, signatures))
+        hashed.digests.extend(map(digest_text, leaves))
+        hashed.leaves.extend(leaf_hashes(leaves))
+    return hashed
+
+
+def _judge_records(head: Head, columns: Columns, hashed: _Hashed, verifier: Verifier | None) -> list[RecordVerdict]:
+    unsigned = _unsigned(head, columns, hashed.unsigned)
+    # Each carries the digest of the one before it.
+    unlinked = _different(columns.parent_hashes, [None, *hashed.digests[:-1]])
+    misplaced = _misplaced(columns)
+    checks = _ALL_CHECKS if verifier else _CHAIN_CHECKS
+    verdicts = list(map(RecordVerdict, count(), columns.ids, repeat(checks), repeat(())))
+    for index in unsigned.keys() | unlinked | misplaced:
+        failed = [unsigned[index]] if index in unsigned else []
+        failed += [PARENT] * (index in unlinked) + [ORDER] * (index in misplaced)
+        checked = _ALL_CHECKS if index in unsigned else checks
+        verdicts[index] = RecordVerdict(index, columns.ids[index], checked, tuple(failed))
     return verdicts
 
 
-def _judge_signature(record: Record, algorithm: str, message: bytes, verifier: Verifier | None) -> str | None:
-    """Why a record's signature does not hold; None when it does, or when there is no key to say so."""
-    if record.signature_alg not in ALGORITHMS:
-        return ALGORITHM
-    # One transcript, one algorithm: else a record could name one whose key the reader does not have.
-    if record.signature_alg != algorithm:
-        return SIGNATURE
-    return None if verifier is None or verifier.is_signed(message, record.signature) else SIGNATURE
+def _unsigned(head: Head, columns: Columns, unsigned: list[int]) -> dict[int, str]:
+    """Why the signatures of some records do not hold; `unsigned` are those that a key has found."""
+    reasons = dict.fromkeys(unsigned, SIGNATURE)
+    is_known = head.root_signature_alg in ALGORITHMS
+    if is_known and columns.algorithms.count(head.root_signature_alg) == len(columns.algorithms):
+        return reasons
+    for index, algorithm in enumerate(columns.algorithms):
+        if algorithm not in ALGORITHMS:
+            reasons[index] = ALGORITHM
+        elif algorithm != head.root_signature_alg:
+            # One transcript, one algorithm: else a record could name one whose key the reader does not have.
+            reasons[index] = SIGNATURE
+    return reasons
 
 
-def _judge_root(said: Transcript, verifier: Verifier | None) -> bool | None:
-    if said.root_signature_alg not in ALGORITHMS:
-        return False
-    if verifier is None:
-        return None
-    message = root_message(
-        said.evidence_id, said.tenant_id, said.merkle_root, len(said.records), said.root_signature_alg
-    )
-    return verifier.is_signed(message, said.root_signature)
+def _misplaced(columns: Columns) -> set[int]:
+    """The records that do not name the one before them, or were signed earlier than that one."""
+    misplaced = _different(columns.parent_ids, [None, *columns.ids[:-1]])
+    misplaced -= {index for index in misplaced if columns.parent_ids[index] is UNSET}
+    moments = _moments(columns.signed_at)
+    if any(map(gt, moments, islice(moments, 1, None))):
+        misplaced |= {index for index, pair in enumerate(pairwise(moments), start=1) if pair[0] > pair[1]}
+    return misplaced
 
 
-def _follows(record: Record, before: Record | None, index: int) -> bool:
-    """Whether a record names the one before it, and was not signed earlier than that one."""
-    if record.parent_id is not UNSET and record.parent_id != (before.id if before else None):
-        return False
-    moment = _moment(record.signed_at) if len(record.signed_at) <= _TIME_MAX else None
-    if moment is None:
-        raise RecordError(f"not a transcript: `$.records[{index}].signed_at` is not a time with its offset (RFC 3339)")
-    earlier = None if before is None else _moment(before.signed_at)
-    return earlier is None or earlier <= moment
+def _different(found: Sequence[object], wanted: Sequence[object]) -> set[int]:
+    # Nearly always nothing differs, which one comparison tells.
+    if not found or found == wanted:
+        return set()
+    return {index for index, one in enumerate(found) if one != wanted[index]}
 
 
-@lru_cache(maxsize=1024)
-def _moment(text: str) -> datetime | None:
-    """A time; None when it is none, or without an offset."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
+def _moments(texts: Sequence[str]) -> list[datetime]:
+    moments = []
+    for index, text in enumerate(texts):
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            raise RecordError(
+                f"not a transcript: `$.records[{index}].signed_at` is not a time with its offset (RFC 3339)"
+            )
+        moments.append(moment)
+    return moments

@@ -14,9 +14,12 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 
+from engine.contract.profile import PROFILE
 from engine.errors import BadSignature, ConfigError, ExpiredToken, NotYetValid
 from engine.settings import Secret
 
+# How the headers of Standard Webhooks may begin, the one that is looked for first in front (Q34).
+FAMILIES = PROFILE.webhook_families
 SIGNATURE_HEADER = "x-argus-signature"
 TOLERANCE_S = 300.0
 _PREFIX = "sha256="
@@ -34,7 +37,7 @@ def sign(body: bytes, secret: Secret) -> str:
     Raises:
         ConfigError: the secret is empty.
     """
-    return _PREFIX + hmac.new(_callback_key(secret), body, hashlib.sha256).hexdigest()
+    return _PREFIX + hmac.new(callback_key(secret), body, hashlib.sha256).hexdigest()
 
 
 def verify_callback(body: bytes, headers: Mapping[str, str], secrets: Sequence[Secret]) -> None:
@@ -49,7 +52,7 @@ def verify_callback(body: bytes, headers: Mapping[str, str], secrets: Sequence[S
     """
     if not secrets:
         raise ConfigError("callbacks cannot be verified without a secret", hint="configure the callback secret")
-    keys = [_callback_key(secret) for secret in secrets]
+    keys = [callback_key(secret) for secret in secrets]
     said = headers.get(SIGNATURE_HEADER)
     if said is None:
         raise BadSignature(f"expected the header {SIGNATURE_HEADER}, found none")
@@ -107,7 +110,7 @@ def verify_standard(
     if not secrets:
         raise ConfigError("webhooks cannot be verified without a secret", hint="configure the webhook's secret")
     keys = [standard_key(secret) for secret in secrets]
-    family = "webhook" if "webhook-id" in headers else "svix"
+    family = next((one for one in FAMILIES if f"{one}-id" in headers), FAMILIES[-1])
     message_id = _header(headers, f"{family}-id", _MESSAGE_ID)
     timestamp = _header(headers, f"{family}-timestamp", _TIMESTAMP)
     said = headers.get(f"{family}-signature", "").split(" ")[:_STANDARD_SIGNATURES_MAX]
@@ -142,9 +145,16 @@ def verify_event(
     return verify_standard(body, headers, standard, now_s=now_s, tolerance_s=tolerance_s)
 
 
-def _callback_key(secret: Secret) -> bytes:
+def callback_key(secret: Secret) -> bytes:
+    """The HMAC key of a callback secret: the UTF-8 of its text, or as `standard_key` reads it (Q38).
+
+    Raises:
+        ConfigError: the secret is empty, or no Base64 where it has to be.
+    """
     if not secret:
         raise ConfigError("a callback secret may not be empty")
+    if PROFILE.callback_key == "standard":
+        return standard_key(as_standard(secret))
     return secret.reveal().encode()
 
 

@@ -111,9 +111,10 @@ def test_the_panel_says_everything_in_few_lines() -> None:
     assert re.search(r"create +0 +0\.0 jobs/s +300 ms / 400 ms +1", text)
     assert re.search(r"running +3 .* 5\.0 s / 5\.0 s +1", text)
     assert "open 30 = 100 read   ✓" in text
-    assert "remote 75% · create 25%   → the platform decides the pace" in text
+    assert "  waiting   remote 100% · create 100%" in text
+    assert "  pace      set by create (100% of the time): the platform takes new jobs slowly" in text
     assert "1 answered 429" in text
-    assert all(len(line) <= 130 for line in text.splitlines())
+    assert all(len(line) <= 150 for line in text.splitlines())
 
 
 def test_the_opening_says_where_and_what_was_left() -> None:
@@ -155,7 +156,7 @@ async def test_a_pipe_gets_json_when_asked() -> None:
 
     fields = json.loads(stream.getvalue().splitlines()[-1])
     assert set(fields) == set(line_fields(view.tally, "people", 0.0))
-    assert (fields["read"], fields["waiting_on"]) == (100, "remote")
+    assert (fields["read"], fields["limit"]) == (100, "create")
 
 
 async def test_a_terminal_is_redrawn_in_place() -> None:

@@ -3,8 +3,10 @@
 import json
 import signal
 
+import click
 import pytest
 
+from engine.cli.call import _judge
 from engine.contract.catalog import ROUTES
 from engine.errors import Exit
 
@@ -90,6 +92,15 @@ def test_call_refuses_before_it_connects(engine, folder, words, told) -> None:
     assert answer.exit_code == Exit.USAGE
     assert told in answer.stderr
     assert not (folder / ".engine").exists()
+
+
+@pytest.mark.parametrize("name", ["encounter_id", "encounterId"])
+def test_call_takes_members_by_either_name(name) -> None:
+    """A member that has another name on the wire goes by ours too, and is of the right type by either."""
+    _judge("epcr.get", {name: "enc_1"})
+
+    with pytest.raises(click.BadParameter, match="Expected `str`"):
+        _judge("epcr.get", {name: 1})
 
 
 def test_the_emulator_announces_itself_and_ends_on_sigterm(spawn) -> None:

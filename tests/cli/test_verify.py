@@ -76,6 +76,32 @@ def test_a_bad_record_is_named(engine) -> None:
     assert "merkle_root_mismatch" in lines[3]
 
 
+def test_a_dropped_last_record_is_named_by_its_place(engine) -> None:
+    """What the signature of the root tells: how many there were, and which is the first that is missing."""
+    document = document_of()
+    del document["records"][2]
+    save(document)
+
+    answer = engine("verify", "transcript", "t.json", "--tenant-key", "key.txt")
+
+    assert answer.exit_code == Exit.CREDENTIALS
+    assert "merkle_root_mismatch at record 2, which is missing" in answer.stderr
+    assert "the root was signed for 3 records, and here are 2" in answer.stderr
+    assert "FAILED  merkle_root_mismatch, root_signature_mismatch" in answer.stdout.splitlines()[-1]
+
+
+def test_records_from_after_the_seal_are_named(engine) -> None:
+    """A root of the first records only does not stand for those that were put behind them."""
+    document, before = document_of(), document_of(count=2)
+    save(document | {name: before[name] for name in ("merkle_root", "root_signature")})
+
+    answer = engine("verify", "transcript", "t.json", "--tenant-key", "key.txt")
+
+    assert answer.exit_code == Exit.CREDENTIALS
+    assert "merkle_root_mismatch at record 2 (rec_2), the first that the root is not of" in answer.stderr
+    assert "the root was signed for 2 records, and here are 3" in answer.stderr
+
+
 def test_a_program_gets_the_whole_verdict(engine) -> None:
     """One JSON object, also when it does not hold."""
     document = document_of()

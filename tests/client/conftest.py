@@ -14,7 +14,8 @@ from engine.emulator.server import Emulator
 from engine.emulator.state import Options
 from engine.settings import Secret
 from engine.transport.ageing import AgeingTransport
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 from engine.transport.pooled import PooledTransport
 from engine.trust.keyring import Keyring
 from engine.trust.minting import SigningKey

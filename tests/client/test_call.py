@@ -19,7 +19,7 @@ from engine.errors import (
     Unavailable,
 )
 from engine.settings import Secret
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.trust.keyring import Keyring
 
 pytestmark = pytest.mark.anyio

@@ -1,12 +1,8 @@
 """Discovery and documents, as the client reads them; and how it tells of deprecated routes (contract 12, 2.1)."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from engine.client.client import Access, Client
-from engine.contract.dates import field_date_s
 from engine.contract.deprecation import Deprecated
 from engine.contract.profile import Profile
 from engine.contract.route import Text
@@ -14,12 +10,10 @@ from engine.emulator.server import Emulator
 from engine.errors import ConfigError, Missing, PlatformError
 from engine.events import Warned
 from engine.transport.ageing import AgeingTransport
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.trust.keyring import Keyring
 
 pytestmark = pytest.mark.anyio
-
-DATES = Path(__file__).parents[3] / "shared" / "vectors" / "structured-field-tests" / "date.json"
 
 
 class Recorder:
@@ -132,18 +126,3 @@ async def test_a_refusal_tells_as_well(platform, listening, recorder, answer_jso
         await listening.reference.brief()
 
     assert [warning.code for warning in recorder.warnings] == ["platform.deprecated"]
-
-
-@pytest.mark.parametrize("case", json.loads(DATES.read_text()) if DATES.exists() else [], ids=lambda case: case["name"])
-def test_dates_of_structured_fields(case):
-    """The working group's own vectors of dates (RFC 9651)."""
-    want = None if case.get("must_fail") else case["expected"][0]["value"]
-
-    assert field_date_s(",".join(case["raw"])) == want
-
-
-def test_the_vectors_of_structured_fields_are_here():
-    """Says by name when the outside vectors are absent, instead of passing without them."""
-    if not DATES.exists():
-        pytest.skip("no structured-field-tests: the vectors are not here")
-    assert json.loads(DATES.read_text())

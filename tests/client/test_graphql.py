@@ -4,7 +4,7 @@ import pytest
 
 from engine.contract.graphql import HEALTH_CHECK
 from engine.errors import BrokenAnswer, Rejected
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 
 pytestmark = pytest.mark.anyio
 

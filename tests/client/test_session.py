@@ -20,7 +20,7 @@ from engine.errors import (
     WrongIssuer,
 )
 from engine.settings import Secret
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.trust.keyring import Keyring
 from engine.trust.minting import SigningKey
 

@@ -8,7 +8,8 @@ from engine.client.events import EventReader
 from engine.contract.webhooks import UpdateWebhook
 from engine.errors import Missing, Rejected
 from engine.settings import Secret
-from engine.transport.listener import Listener, Outgoing
+from engine.transport.incoming import Outgoing
+from engine.transport.listener import Listener
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 
 from engine.emulator.server import Emulator
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 
 
 class Answer:

@@ -1,6 +1,12 @@
 """The JSON-LD view of a transcript, read by a JSON-LD library that may fetch nothing."""
 
+import json
+import tarfile
+from datetime import UTC, datetime
+from importlib import resources
+
 import pytest
+from prov.model import ProvActivity, ProvAgent, ProvDerivation, ProvDocument, ProvGeneration
 from pyld import jsonld
 
 from engine.emulator.provenance_graph import as_json_ld
@@ -16,6 +22,10 @@ TRANSCRIPT = {
     "evidence_id": "ev_1", "tenant_id": "tnt_1", "merkle_root": "sha256:11", "root_signature": "bb",
     "root_signature_alg": "hmac-sha256", "records": [RECORD, RECORD | {"id": "01B", "parent_id": "01A"}],
 }  # fmt: skip
+
+
+# A context names no types, so a time comes as text; PROV-O gives the range of `startedAtTime`, and so may a reader.
+TYPED = {"prov": PROV, "prov:startedAtTime": {"@type": "http://www.w3.org/2001/XMLSchema#dateTime"}}
 
 
 def _closed_loader(url, options=None):
@@ -72,3 +82,42 @@ def test_the_bundle_carries_the_root(triples) -> None:
         (bundle, ARGUS + "root_signature", "bb"),
         (bundle, ARGUS + "root_signature_alg", "hmac-sha256"),
     }
+
+
+# What its RDF library says of its own calls, and how it names prefixes, is not our matter.
+@pytest.mark.filterwarnings("ignore")
+def test_a_prov_library_reads_the_bundle() -> None:
+    """By way of N-Quads: the activities with their times, the agent, what was derived, and the vendor's generation."""
+
+    def typed(url, options=None):
+        return _closed_loader(url, options) | {"document": {"@context": TYPED}}
+
+    quads = jsonld.to_rdf(as_json_ld(TRANSCRIPT), {"documentLoader": typed, "format": "application/n-quads"})
+
+    document = ProvDocument.deserialize(content=quads, format="rdf", rdf_format="nquads")
+
+    (bundle,) = document.bundles
+    assert bundle.identifier.uri == f"{ARGUS}evidence/ev_1/provenance"
+    activities = {one.identifier.uri: one.get_startTime() for one in bundle.get_records(ProvActivity)}
+    assert activities == {f"{ARGUS}provenance/{name}": datetime(2026, 5, 8, 10, tzinfo=UTC) for name in ("01A", "01B")}
+    assert [one.identifier.uri for one in bundle.get_records(ProvAgent)] == [f"{ARGUS}agent/user_42"]
+    derived = [[name.uri for name in one.args[:2]] for one in bundle.get_records(ProvDerivation)]
+    assert derived == [[f"{ARGUS}provenance/01B", f"{ARGUS}provenance/01A"]]
+    # PROV-O would say `wasAssociatedWith`; the contract says this.
+    generated = {one.args[0].uri for one in bundle.get_records(ProvGeneration)}
+    assert generated == set(activities)
+
+
+def test_the_suites_json_ld_is_read_by_the_same_library(vectors) -> None:
+    """The library and the closed loader that our view is judged with read what others wrote, and fetch nothing."""
+    own = (resources.files("prov.serializers") / "prov-jsonld-context.jsonld").read_bytes()
+    with tarfile.open(vectors("prov") / "prov-vectors.tar.gz") as archive:
+        texts = [archive.extractfile(name).read() for name in archive.getnames() if name.endswith(".jsonld")]
+
+    def known(url, options=None):
+        return {"contextUrl": None, "documentUrl": url, "document": json.loads(own)}
+
+    assert len(texts) == 5
+    for text in texts:
+        quads = jsonld.to_rdf(json.loads(text), {"documentLoader": known})["@default"]
+        assert any(quad["object"]["value"].startswith(PROV) for quad in quads)

@@ -21,7 +21,7 @@ from engine.emulator.webhook_courier import WebhookCourier
 from engine.errors import BadSignature
 from engine.settings import Secret
 from engine.transport.guard import Guard
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.transport.pooled import PooledTransport
 
 pytestmark = pytest.mark.anyio
@@ -170,18 +170,86 @@ async def test_a_stored_incident_is_told(start, receiver):
 
 
 async def test_only_who_asked_is_told(start, receiver):
-    """Neither another event nor another tenant's event reaches a webhook, and the sandbox tells nothing."""
+    """Neither another event nor another tenant's event reaches a webhook."""
     _, api = await start(QUICK)
     hook = await hook_of(api, receiver, events=["incident.updated", "job.succeeded"])
-    sandbox_job = {"kind": "intelligence.enrich.bulk", "payload": {"profile_ids": ["p1"]}}
 
     assert await hook.emit(1, type="user.joined") == []
     assert await hook.emit(2, tenant_id="tnt_other") == []
-    played = await api.send("POST", "/v1/jobs", sandbox=True, token=await api.sandbox_token(), json=sandbox_job)
     [delivery_id] = await hook.emit(3)
 
-    assert played.status == 201
     assert (read(await receiver.next()).data, [row["id"] for row in await hook.settled()]) == (3, [delivery_id])
+
+
+async def test_a_job_of_the_sandbox_is_told_once_as_one(start, receiver):
+    """Its end is an event whose signed data says where it is from, as a header does; asked again, it ends no more."""
+    _, api = await start(QUICK)
+    hook = await hook_of(api, receiver)
+    token = await api.sandbox_token()
+    wish = {"kind": "intelligence.enrich.bulk", "payload": {"profile_ids": ["p1"]}}
+
+    made = [await api.send("POST", "/v1/jobs", sandbox=True, token=token, json=wish) for _ in range(2)]
+    got = await receiver.next()
+    await hook.settled()
+
+    assert [one.status for one in made] == [201, 201]
+    event = read(got)
+    assert (event.type, event.data["id"], event.data["sandbox"]) == ("job.succeeded", made[0].json["id"], True)
+    assert got.headers["x-argus-sandbox"] == "true"
+    assert receiver.got.empty()
+
+
+async def test_a_live_event_says_nothing_of_the_sandbox(start, receiver):
+    """Neither its data nor a header."""
+    _, api = await start(QUICK)
+    hook = await hook_of(api, receiver)
+    wish = {"kind": "intelligence.enrich.bulk", "payload": {"profile_ids": ["p1"]}}
+
+    await api.send("POST", "/v1/jobs", token=hook.token, json=wish)
+    got = await receiver.next()
+
+    assert "x-argus-sandbox" not in got.headers
+    assert "sandbox" not in read(got).data
+
+
+async def test_deliveries_can_be_lost_doubled_and_forged(start, receiver):
+    """The fault script loses the first, doubles the second, and sends a forged one before the true third."""
+    rules = [
+        {"at": "webhook", "lose": True, "count": 1},
+        {"at": "webhook", "duplicate": 1, "count": 1},
+        {"at": "webhook", "forge": True, "count": 1},
+    ]
+    emulator, api = await start(QUICK, faults=Faults(rules))
+    hook = await hook_of(api, receiver)
+    for number in range(3):
+        await hook.emit(number)
+        await hook.settled()
+
+    got = [await receiver.next() for _ in range(4)]
+
+    assert [read(one).data for one in (*got[:2], got[3])] == [1, 1, 2]
+    assert got[0].headers["webhook-id"] == got[1].headers["webhook-id"]
+    with pytest.raises(BadSignature):
+        read(got[2])
+    assert receiver.got.empty()
+    assert {row["status"] for row in await hook.deliveries()} == {"succeeded"}
+    assert [rule["struck"] for rule in emulator.state.faults.tally()] == [1, 1, 1]
+
+
+async def test_deliveries_can_be_late_and_out_of_order(start, receiver):
+    """A later event overtakes an earlier one of the kind that is meant; each still arrives once."""
+    rules = [
+        {"at": "webhook", "kind": "incident.*", "reorder": True, "count": 1}, {"at": "webhook", "delay": "5ms"}
+    ]  # fmt: skip
+    _, api = await start(QUICK, faults=Faults(rules))
+    hook = await hook_of(api, receiver)
+
+    await hook.emit(1)
+    await hook.emit(2)
+
+    assert [read(await receiver.next()).data for _ in range(2)] == [2, 1]
+    await hook.settled()
+    assert receiver.got.empty()
 
 
 @pytest.mark.parametrize("status", [500, 302, 429, 404])

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from engine.emulator.server import Emulator
-from engine.transport.listener import Handle, Incoming, Outgoing
+from engine.transport.incoming import Handle, Incoming, Outgoing
 
 Change = Callable[[Incoming, Outgoing], Outgoing | None]
 
@@ -19,7 +19,7 @@ def rewrite(emulator: Emulator, change: Change, *, ask: Callable[[Incoming], Inc
     """Pass every answer through `change`; None leaves it as it is. Grows by the path of each that was changed."""
     changed: list[str] = []
     for listener in emulator._listeners:
-        listener._handle = _changed(listener._handle, change, ask, changed)
+        listener.handle = _changed(listener.handle, change, ask, changed)
     return changed
 
 

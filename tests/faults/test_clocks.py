@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from engine.assembly import open_platform
 from engine.contract.dates import http_date_s, rfc3339_s
 from engine.contract.problem import retry_after_s
 from engine.emulator.faults import Faults
@@ -23,6 +22,7 @@ from engine.emulator.state import Options
 from engine.errors import TrustError
 from engine.events import Event, JobSubmitted
 from engine.jobs.recover import _is_before
+from engine.platform import open_platform
 from engine.settings import EmulatorSettings, Platform, Settings
 from engine.transport.ageing import ageing
 from tests.faults.conftest import Ears, Stepped

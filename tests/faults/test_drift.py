@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.errors import RunFailed
-from engine.transport.listener import Incoming, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
 from tests.faults.conftest import Ears
 from tests.faults.rewriting import document, rewrite, with_document, with_headers
 from tests.runtime.conftest import Rig

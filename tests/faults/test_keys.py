@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from engine.assembly import open_platform
 from engine.client.client import Client
 from engine.emulator.faults import Faults
 from engine.emulator.server import Emulator
 from engine.emulator.state import Options
 from engine.events import Event, JobSubmitted
+from engine.platform import open_platform
 from engine.settings import EmulatorSettings, Platform, Settings
 from tests.faults.conftest import Ears, Stepped
 from tests.runtime.conftest import Rig

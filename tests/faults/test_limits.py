@@ -19,7 +19,8 @@ from engine.clock import ManualClock
 from engine.contract.exchange import Request
 from engine.errors import ConnectFailed, Exit
 from engine.transport.descriptors import connections_that_fit
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 from engine.transport.pooled import PooledTransport
 from engine.transport.retrying import RetryingTransport
 from tests.faults.injectors import needs_root, write_pipeline, write_rows

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from engine.errors import BrokenAnswer, RunFailed
-from engine.transport.listener import Incoming, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
 from tests.faults.rewriting import document, rewrite, with_document
 from tests.runtime.conftest import Rig
 

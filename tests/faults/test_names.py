@@ -13,7 +13,7 @@ import pytest
 
 from engine.emulator.server import Emulator
 from engine.emulator.state import Options
-from engine.transport.listener import Incoming, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
 from tests.faults.front import ADDRESS, Front, Names
 from tests.faults.injectors import command, needs, needs_root, write_pipeline, write_rows
 from tests.faults.rewriting import rewrite

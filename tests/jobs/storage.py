@@ -72,6 +72,10 @@ class Storage:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Listen no more; closing twice is closing once."""
         self._server.close()
         await self._server.wait_closed()
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from engine.client.client import Client
-from engine.contract.kinds import EXPORT, IMPORT, KINDS
+from engine.contract.kinds import EXPORT, IMPORT
+from engine.contract.profile import PROFILE
 from engine.errors import BrokenAnswer, CapExceeded, RecordError, Unbalanced
 from engine.jobs.fetch import Fetcher, Outcome
 from engine.jobs.interpret import Caps, Reading
@@ -70,7 +71,7 @@ class _Fetching:
         )
 
     async def fetch(self, kind: str = IMPORT, *, keys: list[str] = KEYS, caps: Caps | None = None) -> Outcome:
-        found = KINDS[kind]
+        found = PROFILE.kinds[kind]
         reading = Reading(
             match=found.match, status=found.status, accepted=frozenset(found.accepted),
             rejected=frozenset(found.rejected), row=None, encode=lambda rows: json.dumps(rows).encode(),

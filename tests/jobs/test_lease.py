@@ -11,7 +11,7 @@ import pytest
 
 from engine.client.client import Client
 from engine.contract.exchange import Trace
-from engine.errors import AddressRefused, BrokenAnswer, Missing, Throttled
+from engine.errors import AddressRefused, BrokenAnswer, ConnectFailed, Missing, OutOfPatience, Throttled
 from engine.jobs.lease import Encoding, read_lease
 from engine.transport.patience import Patience
 from tests.jobs.conftest import Hurried
@@ -302,3 +302,58 @@ async def test_a_digest_nobody_can_read_proves_nothing(
     """A malformed or unknown digest is as none."""
     storage.serves(BODY[:1000], Repr_Digest=said, Content_Digest=said)
     assert await _read(client, urls, hurried) == BODY[:1000]
+
+
+class _Lapsing(Hurried):
+    """Nobody really waits, but time passes as if they had."""
+
+    def monotonic(self) -> float:
+        return sum(self.slept)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 20.0])
+async def test_f20_an_outage_is_waited_out_for_as_long_as_patience_and_no_longer(
+    client: Client, storage: Storage, urls: _Urls, seconds: float
+) -> None:
+    """Where nobody listens the number of tries does not matter: the naps add up to the patience, to the last one."""
+    clock = _Lapsing()
+    await storage.aclose()
+    chunks = read_lease(client, urls, trace=Trace.new(), patience=Patience(clock, seconds), encoding=Encoding())
+
+    with pytest.raises(OutOfPatience, match=f"did not come back within {seconds:g} s"):
+        _ = [chunk async for chunk in chunks]
+
+    assert len(clock.slept) > 3
+    assert sum(clock.slept) == pytest.approx(seconds, abs=0.01)
+    assert urls.count == 1
+
+
+async def test_f20_an_outage_without_patience_is_a_few_tries(client: Client, storage: Storage, urls: _Urls) -> None:
+    """A single question has none: eight tries, and the failure is told as it was."""
+    clock = _Lapsing()
+    await storage.aclose()
+    chunks = read_lease(client, urls, trace=Trace.new(), patience=Patience(clock), encoding=Encoding())
+
+    with pytest.raises(ConnectFailed):
+        _ = [chunk async for chunk in chunks]
+
+    assert len(clock.slept) == 7
+
+
+async def test_a_body_that_keeps_breaking_is_tried_whatever_the_patience(
+    client: Client, storage: Storage, urls: _Urls
+) -> None:
+    """It is an answer, so it is no outage: eight tries even where patience is short."""
+
+    async def script(asked: Asked, answer: Answer) -> None:
+        await answer.head(200, Content_Length=9)
+        answer.reset()
+
+    storage.script = script
+    clock = _Lapsing()
+    chunks = read_lease(client, urls, trace=Trace.new(), patience=Patience(clock, 0.2), encoding=Encoding())
+
+    with pytest.raises(BrokenAnswer):
+        _ = [chunk async for chunk in chunks]
+
+    assert len(storage.asked) == 8

@@ -1,13 +1,13 @@
 """Request bodies: what the callback URL changes, and what it must not."""
 
 from engine.codec.payload import loads
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.jobs.pack import digest_body, packer_of, with_callback
 
 
 def test_the_callback_url_is_no_part_of_a_jobs_identity() -> None:
     """A body is digested without its URL, so another port after a restart gives the same key."""
-    packer = packer_of(KINDS["import.bulk"], {"entity_type": "location"})
+    packer = packer_of(PROFILE.kinds["import.bulk"], {"entity_type": "location"})
     body = packer.body([b'{"id":"a"}'])
     sent = [loads(with_callback(body, f"http://127.0.0.1:{port}/callbacks")) for port in (1, 2)]
 

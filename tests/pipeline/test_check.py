@@ -107,3 +107,44 @@ def test_overrides_reach_a_pipeline(findings, good) -> None:
     (found,) = findings(good, overrides={"job.batch.rows": "0"})
 
     assert (found.path, found.finding_code) == ("--set job.batch.rows", "config.range")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'type = "map"\nvalues = { full = "first + last" }',
+        'type = "filter"\nwhere = "score > 0.5"',
+        'type = "cast"\nfields = { age = "int | None" }',
+        'type = "cast"\nfields = { age = "int" }\nbad = "null"',
+        'type = "mask"\nfields = ["name"]',
+        'type = "mask"\nfields = ["name"]\nhow = "hash"\nsecret = "${secret:env:KEY}"',
+        'type = "flatten"',
+        'type = "flatten"\nfields = ["a"]\nseparator = "."',
+    ],
+)
+def test_transforms_that_compute_and_clean_are_right(findings, good, text) -> None:
+    """Each with the options it takes."""
+    assert findings(good.replace("[job]", f"[[transform]]\n{text}\n[job]"), env={"KEY": "k"}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "code"),
+    [
+        ('type = "map"\nvalues = { full = "first +" }', "values.full", "config.range"),
+        ('type = "map"\nvalues = { full = 1 }', "values.full", "config.type"),
+        ('type = "map"\nvalues = {}', "values", "config.range"),
+        ('type = "filter"\nwhere = "a = 1"', "where", "config.range"),
+        ('type = "filter"\nwhere = "a == 1"\nfield = "a"', "field", "config.conflict"),
+        ('type = "set"\nvalues = { a = 1 }\nwhere = "a"', "where", "config.conflict"),
+        ('type = "cast"\nfields = { age = "itn" }', "fields.age", "config.choice"),
+        ('type = "cast"\nfields = ["age"]', "fields", "config.type"),
+        ('type = "mask"\nfields = ["a"]\nhow = "hash"', "secret", "config.missing"),
+        ('type = "mask"\nfields = ["a"]\nsecret = "${secret:env:KEY}"', "secret", "config.conflict"),
+        ('type = "mask"\nfields = { a = "b" }', "fields", "config.type"),
+        ('type = "flatten"\nbad = "null"', "bad", "config.conflict"),
+    ],
+)
+def test_transforms_that_compute_and_clean_are_judged(findings, good, text, key, code) -> None:
+    """Each mistake is one finding, at its option."""
+    found = findings(good.replace("[job]", f"[[transform]]\n{text}\n[job]"), env={"KEY": "k"})
+    assert [(one.facts["key"], one.finding_code) for one in found] == [(f"transform.0.{key}", code)]

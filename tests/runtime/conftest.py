@@ -59,6 +59,7 @@ class Rig:
         self.text = _PIPELINE.format(directory=directory)
         # What is changed here changes the platform's settings of the next runs.
         self.settings: dict[str, Any] = {}
+        self.emulator_settings: dict[str, Any] = {}
         self._stack = stack
         self._emulator: Emulator | None = None
 
@@ -108,7 +109,9 @@ class Rig:
         spec = load_pipeline(str(path), env={})
         settings = Settings(
             state_dir=str(self.directory / "state"),
-            platform=Platform(emulator=EmulatorSettings(url=self.emulator.base_url), **self.settings),
+            platform=Platform(
+                emulator=EmulatorSettings(url=self.emulator.base_url, **self.emulator_settings), **self.settings
+            ),
         )
         order = RunOrder(
             spec=spec, spec_path=str(path), fresh=fresh, limit=limit, replay=replay, is_aborting=is_aborting

@@ -150,6 +150,29 @@ async def test_transforms_and_filters_count_without_jobs_too(rig) -> None:
     assert {row["x"] for row in rig.rows()} == {1}
 
 
+async def test_expressions_compute_and_choose_in_a_run(rig) -> None:
+    """What an expression has no value for is a dead letter of its row; a secret is in no file of the run."""
+    rig.text = _PASS.format(directory=rig.directory, source="ndjson", sink="ndjson")
+    secret = rig.directory / "key"
+    secret.write_text("the-masking-key")
+    secret.chmod(0o600)
+    rig.text += (
+        '[[transform]]\ntype = "filter"\nwhere = "n >= 0"\n'
+        '[[transform]]\ntype = "map"\nvalues = { half = "10 / n" }\n'
+        f'[[transform]]\ntype = "mask"\nfields = ["name"]\nhow = "hash"\nsecret = "${{secret:file:{secret}}}"\n'
+    )
+    write(rig.directory, [{"id": f"r{n}", "n": n, "name": "Ada"} for n in range(-2, 6)])
+    report = await rig.run()
+    assert (report.read, report.filtered, report.dead, report.accepted) == (8, 2, 1, 5)
+    assert {row["id"]: row["half"] for row in rig.rows()} == {"r1": 10, "r2": 5, "r3": 3, "r4": 2, "r5": 2}
+    assert len({row["name"] for row in rig.rows()} - {"Ada"}) == 1
+    [(stage, reason)] = rig.ledger("SELECT stage, reason FROM dead_letters")
+    assert stage == "transform"
+    assert "map `half`: a division by zero" in reason
+    state = (rig.directory / "state" / "rig" / "ledger.sqlite").read_bytes()
+    assert b"the-masking-key" not in state
+
+
 async def test_every_row_is_sent_to_the_route_once(rig) -> None:
     """Each row is one request with a key of its own, and is accounted for."""
     await rig.emulate()

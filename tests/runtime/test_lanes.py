@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 
-from engine import assembly
+from engine import platform
 from engine.emulator.server import Emulator
 from engine.errors import Exit, RunFailed
 from engine.events import Event, JobSubmitted, LaneMoved, RequestDone, ResultFetched, RunStarted
@@ -56,7 +56,7 @@ def brisk(monkeypatch: Any) -> None:
     """Probes and retries that follow each other quickly, so that a hundred of them fit into a test."""
     policy = breaker.BreakerPolicy(first_s=0.005, max_s=0.01)
     monkeypatch.setattr(breaker, "BreakerPolicy", lambda: policy)
-    monkeypatch.setattr(assembly, "RetryBudget", lambda floor: RetryBudget(floor=80))
+    monkeypatch.setattr(platform, "RetryBudget", lambda floor: RetryBudget(floor=80))
 
 
 async def test_f15_a_token_that_ends_in_mid_run_is_renewed_once_for_all(rig: Rig) -> None:
@@ -130,7 +130,7 @@ async def _vanish(emulator: Emulator, back: anyio.Event) -> None:
     listener = emulator._listeners[0]
     await listener.aclose()
     await back.wait()
-    again = Listener(listener._handle, port=urlsplit(emulator.base_url).port or 0)
+    again = Listener(listener.handle, port=urlsplit(emulator.base_url).port or 0)
     again.refuse = listener.refuse
     emulator._listeners[0] = again
     await again.start()

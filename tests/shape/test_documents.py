@@ -7,16 +7,15 @@ missing is shown as it should stand.
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from engine.cli.main import VERBS
 from engine.cli.output import PIPE_CLOSED
+from engine.cli.reference import options_of
 from engine.components.catalog import SINKS, SOURCES, TRANSFORMS
-from engine.contract.kinds import KINDS
+from engine.contract.profile import PROFILE
 from engine.errors import ERRORS, Exit
 from engine.events import EVENTS
 from engine.jobs.lifecycle import LEGAL
@@ -89,7 +88,7 @@ def test_readme_lists_what_a_pipeline_may_name(readme: str) -> None:
     """Sources, transforms, job kinds and sinks in the README are those that are built in."""
     named = {row[0]: set(_words(row[1])) for row in _rows(readme, "### What it can be made of")}
 
-    built_in = {"source": SOURCES, "transform": TRANSFORMS, "job kind": KINDS, "sink": SINKS}
+    built_in = {"source": SOURCES, "transform": TRANSFORMS, "job kind": PROFILE.kinds, "sink": SINKS}
     assert named == {name: set(table) for name, table in built_in.items()}
 
 
@@ -177,27 +176,12 @@ def test_every_event_is_in_the_table_with_who_tells_it(root: Path, architecture:
     assert not silent, "\n".join(silent)
 
 
-def _options(schema: dict[str, Any], table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every option of a JSON Schema as (dotted key, description); an array of tables is `name[]`."""
-    for name, option in table["properties"].items():
-        inner, key = option, prefix + name
-        if "items" in option and "$ref" in option["items"]:
-            inner, key = option["items"], key + "[]"
-        for choice in (inner, *inner.get("anyOf", ())):
-            target = schema["$defs"].get(choice.get("$ref", "").removeprefix("#/$defs/"), {})
-            if "properties" in target:
-                yield from _options(schema, target, key + ".")
-                break
-        else:
-            yield key, option.get("description", "")
-
-
 @pytest.mark.parametrize(("which", "heading"), [("config", "### config.toml"), ("pipeline", "### Pipeline files")])
 def test_every_option_is_in_the_table(which: str, heading: str, architecture: str) -> None:
     """Each option of the TOML files is listed with the words that its schema says of it."""
     listed = {f"| {row[0]} | {row[1]} |" for row in _rows(architecture, heading)}
     schema = SCHEMAS[which]()
-    wanted = {f"| `{key}` | {said.replace('|', chr(92) + '|')} |" for key, said in _options(schema, schema)}
+    wanted = {f"| `{key}` | {said.replace('|', chr(92) + '|')} |" for key, said in options_of(schema)}
 
     assert not wanted - listed, "missing:\n" + "\n".join(sorted(wanted - listed))
     assert not listed - wanted, "not an option:\n" + "\n".join(sorted(listed - wanted))

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 # A name that ends in "/" is a folder: every file below it is the door.
 DOORS = {
-    "aiohttp": ("engine/transport/pooled.py", "engine/transport/listener.py"),
+    "aiohttp": ("engine/transport/pooled.py",),
+    "httptools": ("engine/transport/request_parser.py",),
     "orjson": ("engine/codec/payload.py",),
     "msgspec.json": ("engine/codec/payload.py", "engine/codec/canonical.py"),
     # Comes with aiohttp; signed URLs need its `encoded=True`, or aiohttp quotes them again.
@@ -22,6 +23,7 @@ DOORS = {
     "sqlite3": ("engine/store/sqlite.py", "engine/emulator/state.py"),
     "uvloop": ("engine/cli/",),
     "click": ("engine/cli/",),
+    "markdown_it": ("engine/cli/site.py",),
     "cryptography": ("engine/trust/",),
     "joserfc": ("engine/trust/",),
     "arro3": ("engine/components/sinks/", "engine/components/sources/parquet.py"),

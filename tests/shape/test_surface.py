@@ -3,10 +3,10 @@
 import engine
 
 SURFACE = """
-    ROUTES Access Batch Client ConfigError Conflict DeadLetter Emulator EngineError Missing Observer PartialFailure
-    PipelineSpec PlanError PlatformError Receiver RecordError Refused Rejected Report Route RunFailed RunOrder Secret
-    Settings Sink Source StateError StopFlag Throttled Trace Transform TransportError TrustError Unavailable Unbalanced
-    call_route load_pipeline load_settings open_platform run_pipeline
+    ROUTES Access Batch Client ConfigError Conflict DeadLetter Emulator EngineError EventReader Missing Observer
+    PartialFailure PipelineSpec PlanError PlatformError Receiver RecordError Refused Rejected Report Route RunFailed
+    RunOrder Secret Settings Sink Source StateError StopFlag Throttled Trace Transform TransportError TrustError
+    Unavailable Unbalanced call_route load_pipeline load_settings open_platform run_pipeline
 """.split()
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from engine.clock import ManualClock
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 
 
 class Server:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from engine.contract.exchange import Request
 from engine.events import Warned
 from engine.transport.ageing import AgeingTransport, ageing
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.transport.pooled import PooledTransport
 
 pytestmark = pytest.mark.anyio

@@ -5,8 +5,8 @@ import pytest
 
 from engine.contract.exchange import Request
 from engine.events import Waited
+from engine.transport.incoming import Outgoing
 from engine.transport.limiting import Budget, LimitingTransport, exhausted_for_s
-from engine.transport.listener import Outgoing
 from engine.transport.pooled import PooledTransport
 
 pytestmark = pytest.mark.anyio

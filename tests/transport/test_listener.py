@@ -4,9 +4,11 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from anyio.lowlevel import checkpoint
 
 from engine.errors import ConfigError
-from engine.transport.listener import Listener, Outgoing
+from engine.transport.incoming import Outgoing
+from engine.transport.listener import Listener
 
 pytestmark = pytest.mark.anyio
 
@@ -271,3 +273,91 @@ async def test_refusals_of_the_door_can_be_worded():
 
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert answer.endswith(b"/path")
+
+
+async def test_what_is_sent_ahead_is_answered_in_order():
+    """Forty requests in one write, more than wait for their turn: each gets its answer, one after the other."""
+
+    async def handle(incoming):
+        return Outgoing(body=incoming.path.encode())
+
+    async with _listening(handle) as (_, port):
+        sent = b"".join(f"GET /{number:02} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for number in range(39))
+        answer = await _talk(port, sent + _get("/39"))
+
+    assert [piece[:3] for piece in answer.split(b"\r\n\r\n")[1:]] == [f"/{n:02}".encode() for n in range(40)]
+
+
+async def test_a_peer_that_sends_no_more_gets_its_answer():
+    """It shut its sending side before the answer was ready; then the connection ends."""
+    go_on = asyncio.Event()
+
+    async def handle(incoming):
+        await go_on.wait()
+        return Outgoing(body=b"late")
+
+    async with _listening(handle) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        writer.write_eof()
+        go_on.set()
+        answer = await reader.read()
+        writer.close()
+
+    assert answer.endswith(b"late")
+
+
+async def test_answers_larger_than_the_peer_takes_wait_for_it():
+    """A reader that pauses holds back a stream of pieces instead of filling memory."""
+    made = 0
+
+    async def pieces():
+        nonlocal made
+        for _ in range(400):
+            made += 1
+            yield b"x" * 65536
+
+    async def handle(incoming):
+        return Outgoing(body=pieces())
+
+    async with _listening(handle) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=65536)
+        writer.write(_get("/"))
+        await reader.readexactly(1000)
+        for _ in range(50):
+            await checkpoint()
+        held = made
+        size = 1000
+        while piece := await reader.read(65536):
+            size += len(piece)
+        writer.close()
+
+    assert held < 400
+    assert size > 400 * 65536
+
+
+async def test_a_head_too_large_is_refused():
+    """400, however it is made large: one line, many lines, or a target without end."""
+
+    async def handle(incoming):
+        return Outgoing()
+
+    large = [_get("/", "X: " + "a" * 9000), _get("/", *(f"X-{n}: a" for n in range(200))), _get("/" + "a" * 9000)]
+    async with _listening(handle) as (_, port):
+        answers = [await _talk(port, sent) for sent in large]
+
+    assert [answer.split(b" ")[1] for answer in answers] == [b"400"] * 3
+
+
+async def test_a_line_break_in_an_answers_header_never_leaves(caplog):
+    """It would be a second answer to somebody: 500, and none of its words."""
+
+    async def handle(incoming):
+        return Outgoing(headers={"X-Name": "a\r\nX-Other: b"})
+
+    async with _listening(handle) as (listener, port):
+        answer = await _talk(port, _get("/"))
+        assert listener.connections <= 1
+
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"X-Other" not in answer

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from engine.transport.listener import Incoming, Listener, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
+from engine.transport.listener import Listener
 
 pytestmark = pytest.mark.anyio
 

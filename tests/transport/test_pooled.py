@@ -25,7 +25,7 @@ from engine.errors import (
     TrustError,
 )
 from engine.transport.guard import Guard
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.transport.pooled import PooledTransport
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from engine.clock import ManualClock
 from engine.contract.exchange import Request, Trace
 from engine.errors import BrokenAnswer, ConnectFailed, OutOfPatience
 from engine.retry import Policy
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.transport.patience import Patience
 from engine.transport.pooled import PooledTransport
 from engine.transport.retry_budget import RetryBudget

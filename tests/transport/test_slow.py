@@ -9,7 +9,7 @@ import pytest
 from engine.contract.exchange import Request
 from engine.errors import TimedOut
 from engine.transport import pooled
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.transport.pooled import PooledTransport
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,7 @@ import pytest
 from engine.contract.exchange import Request, Trace
 from engine.errors import BrokenAnswer
 from engine.events import RequestDone, SpanEnded
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.transport.pooled import PooledTransport
 from engine.transport.traced import TracedTransport
 

@@ -13,7 +13,7 @@ from engine.errors import (
     TrustError,
     UnknownKey,
 )
-from engine.transport.listener import Outgoing
+from engine.transport.incoming import Outgoing
 from engine.trust.keyring import Keyring, ttl_s
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.trust.merkle import merkle_root
+from engine.trust.merkle import leaf_hashes, leaves_under, merkle_root
 
 # The leaves and roots of Certificate Transparency's own tests (its merkletree tests, "reference" inputs).
 LEAVES = [bytes.fromhex(text) for text in (
@@ -24,7 +24,7 @@ LEAVES = [bytes.fromhex(text) for text in (
 )
 def test_the_roots_of_certificate_transparency(count, root) -> None:
     """The published root of the first leaves."""
-    assert merkle_root(LEAVES[:count]).hex() == root
+    assert merkle_root(leaf_hashes(LEAVES[:count])).hex() == root
 
 
 def _by_the_rfc(leaves):
@@ -39,11 +39,22 @@ def _by_the_rfc(leaves):
 @given(st.lists(st.binary(max_size=4), max_size=40))
 def test_pairing_up_is_the_recursion_of_the_rfc(leaves) -> None:
     """Any number of leaves: the root is that of RFC 6962, section 2.1."""
-    assert merkle_root(leaves) == _by_the_rfc(leaves)
+    assert merkle_root(leaf_hashes(leaves)) == _by_the_rfc(leaves)
 
 
 def test_a_node_is_no_leaf() -> None:
     """Two hashes side by side, sent as a leaf, do not have the root of the tree they come from."""
     pair = b"".join(sha256(b"\x00" + leaf).digest() for leaf in (b"a", b"b"))
 
-    assert merkle_root([pair]) != merkle_root([b"a", b"b"])
+    assert merkle_root(leaf_hashes([pair])) != merkle_root(leaf_hashes([b"a", b"b"]))
+
+
+@given(st.lists(st.binary(max_size=4), max_size=24, unique=True))
+def test_the_root_of_the_first_leaves_tells_how_many_they_are(leaves) -> None:
+    """Fewer than all: their count; all of them, or a root of others: none."""
+    hashes = leaf_hashes(leaves)
+
+    for count in range(len(leaves)):
+        assert leaves_under(merkle_root(hashes[:count]), hashes) == count
+    assert leaves_under(merkle_root(hashes), hashes) is None
+    assert leaves_under(sha256(b"other").digest(), hashes) is None

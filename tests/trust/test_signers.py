@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import hmac
 import json
 
 import pytest
@@ -9,6 +10,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.contract.provenance import ML_DSA, VerifyKey, VerifyKeys
 from engine.errors import ConfigError, UnknownKey
@@ -33,6 +36,20 @@ def test_the_derived_key_is_that_of_the_contract() -> None:
 
     assert key.hex() == "23704d72e1a72b852b79f7698bab409675b312251bd001edb234827b63c49483"
     assert derive_key(b"emulator-master-secret", "tnt_12") != key
+
+
+@given(st.binary(min_size=32, max_size=32), st.lists(st.binary(max_size=200), max_size=5))
+def test_many_hmacs_are_those_of_the_standard_library(key, messages) -> None:
+    """All hold, and none does that is shortened, lengthened, in capitals or not ASCII, nor two that share a text."""
+    signer = HmacSigner(key)
+    signatures = [hmac.digest(key, message, "sha256").hex() for message in messages]
+
+    assert signer.unsigned(messages, signatures) == []
+    for spoil in (lambda text: text[:-1], lambda text: text + "0", lambda text: text.upper() + "A", lambda _: "é" * 64):
+        assert signer.unsigned(messages, list(map(spoil, signatures))) == list(range(len(messages)))
+    if len(messages) > 1:
+        moved = [signatures[0] + signatures[1][:1], signatures[1][1:], *signatures[2:]]
+        assert signer.unsigned(messages, moved) == [0, 1]
 
 
 def _cases(text):

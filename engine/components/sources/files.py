@@ -82,8 +82,10 @@ class FileSource(ABC):
 
     @property
     def can_reread(self) -> bool:
-        """Whether every input is a regular file."""
-        return all(path != STDIN and _is_file_or_pattern(path) for path in self.spec.paths)
+        """Whether every input is a regular file, those that a pattern finds too."""
+        paths = self.spec.paths
+        found = [name for path in paths for name in glob.iglob(path, recursive=True)]  # noqa: PTH207
+        return STDIN not in paths and all(_is_file_or_pattern(name) for name in (*paths, *found))
 
     @property
     def can_seek(self) -> bool:

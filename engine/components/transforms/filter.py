@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from engine.errors import ConfigError, PartialFailure
+from engine.components.transforms.each import Value, each
+from engine.errors import ConfigError
 
 # A pattern may take exponential time; the shorter the text, the less it can.
 MATCH_CHARS = 10_000
@@ -41,19 +42,12 @@ class Filter:
         self._field = field
         self._holds = _test(op, value)
 
-    def apply(self, values: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    def apply(self, values: list[Value]) -> list[Value | None]:
         """None for each record that does not pass; PartialFailure for those that cannot be compared."""
-        results: list[dict[str, Any] | None] = []
-        failures: dict[int, str] = {}
-        for index, value in enumerate(values):
-            try:
-                results.append(value if self._holds(value.get(self._field)) else None)
-            except _Incomparable as exc:
-                failures[index] = f"filter on `{self._field}`: {exc}"
-                results.append(None)
-        if failures:
-            raise PartialFailure(f"filter failed for {len(failures)} records", failures=failures)
-        return results
+        return each(values, self._kept, name=f"filter on `{self._field}`: ", failing=_Incomparable)
+
+    def _kept(self, value: Value) -> Value | None:
+        return value if self._holds(value.get(self._field)) else None
 
 
 def _test(op: str, value: Any) -> Callable[[Any], bool]:

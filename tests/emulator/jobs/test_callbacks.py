@@ -12,7 +12,7 @@ from engine.codec.payload import loads
 from engine.emulator import callbacks
 from engine.emulator.faults import Faults
 from engine.emulator.state import Options
-from engine.transport.listener import Incoming, Outgoing
+from engine.transport.incoming import Incoming, Outgoing
 
 pytestmark = pytest.mark.anyio
 
