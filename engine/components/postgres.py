@@ -76,8 +76,13 @@ class Server(msgspec.Struct, frozen=True):
         except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as exc:
             raise _away(f"{self.need}: {self.place} {_what_happened(exc)}") from exc
 
+    async def configure(self, connection: Any) -> None:
+        """Make our settings those of the transaction that was begun; a pooler allows no others."""
+        settings = {"lock_timeout": _LOCK_WAIT, **self.settings}
+        calls = ", ".join(f"set_config(${index}, ${index + 1}, true)" for index in range(1, 2 * len(settings), 2))
+        await connection.fetchrow(f"SELECT {calls}", *(part for pair in settings.items() for part in pair))
+
     async def _connected(self, asyncpg: Any, work: Work[T]) -> T:
-        settings = {"application_name": self.application, "lock_timeout": _LOCK_WAIT, **self.settings}
         try:
             # Nothing is prepared for a second time, and a pooler between us and the server need not know of it.
             connecting = asyncpg.connect(
@@ -85,7 +90,7 @@ class Server(msgspec.Struct, frozen=True):
                 timeout=_CONNECT_S,
                 command_timeout=_COMMAND_S,
                 statement_cache_size=0,
-                server_settings=settings,
+                server_settings={"application_name": self.application},
             )
         except ValueError:
             raise self._no_url() from None

@@ -120,6 +120,22 @@ def test_upsert_replaces_the_row_of_the_same_key(postgres, database, sink) -> No
     assert postgres.ask("SELECT id, n FROM rows ORDER BY id", database=database) == [("a", 4), ("b", 1), ("c", 3)]
 
 
+def test_an_index_that_carries_more_columns_makes_a_key_unique(postgres, database, sink) -> None:
+    """Of a covering index the key columns count; one over more columns makes none of them unique alone."""
+    postgres.ask(
+        "ALTER TABLE rows DROP CONSTRAINT rows_pkey; CREATE UNIQUE INDEX covering ON rows (id) INCLUDE (n);",
+        database=database,
+    )
+    opened = sink()
+    opened.sweep(set())
+    write(opened, [{"id": "a", "n": 1}])
+    assert write(opened, [{"id": "a", "n": 2}], number=2).rows == 1
+
+    postgres.ask("DROP INDEX covering; CREATE UNIQUE INDEX wide ON rows (id, n);", database=database)
+    with pytest.raises(ConfigError, match="unique"):
+        sink().sweep(set())
+
+
 def test_a_key_alone_may_be_the_row(postgres, database, sink) -> None:
     """Where every column is the key there is nothing to replace, and twice is once."""
     opened = sink({"id": "str"})

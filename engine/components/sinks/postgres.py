@@ -142,6 +142,7 @@ class PostgresPart(Spool):
     async def _apply(self, connection: Any) -> None:
         table = await self._sink.table(connection)
         async with connection.transaction():
+            await self._sink.server.configure(connection)
             # A constraint that is checked at the commit would refuse the part and not say which row.
             await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
             values = (table.pipeline, table.relation, table.owner, self.epoch, self.number)

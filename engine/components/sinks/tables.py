@@ -26,8 +26,9 @@ SELECT attname AS name, format_type(atttypid, -1) AS kind, attgenerated <> '' AS
 FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped"""
 _UNIQUE = """
 SELECT array_agg(attname::text) AS names
-FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
-WHERE indrelid = $1 AND indisunique AND indimmediate AND indpred IS NULL AND indexprs IS NULL
+FROM pg_index JOIN pg_attribute
+  ON attrelid = indrelid AND attnum = ANY (array(SELECT key FROM unnest(indkey) AS key LIMIT indnkeyatts))
+WHERE indrelid = $1 AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL
 GROUP BY indexrelid"""
 _OURS = "pipeline = $1 AND relation = $2"
 

@@ -70,7 +70,6 @@ class PostgresSource(NdjsonSource):
             "timezone": "UTC",
             "datestyle": "ISO",
             "bytea_output": "hex",
-            "default_transaction_read_only": "on",
         }
         self._server = Server(spec.url, '[source] type = "postgres"', "engine", settings)
         self._name = spec.table or "query " + hashlib.sha256((spec.query or "").encode()).hexdigest()[:12]
@@ -146,10 +145,11 @@ class PostgresSource(NdjsonSource):
         return None
 
     async def _ask(self, connection: Any, after: tuple[str, ...] | None) -> _Page:
-        if not self._types:
-            self._types = await self._look(connection)
         page = _Page([], [], [], is_last=False)
         async with connection.transaction(readonly=True):
+            await self._server.configure(connection)
+            if not self._types:
+                self._types = await self._look(connection)
             rows = await connection.cursor(self._statement(after), *(after or ()))
             step = 1
             while len(page.texts) < 2 or (sum(page.sizes) < _PAGE_BYTES and len(page.texts) < _PAGE_ROWS):
