@@ -19,12 +19,11 @@ from engine.codec.fields import struct_of
 from engine.components.catalog import open_letters, open_source, open_transforms, sink_of
 from engine.components.sources.pages import Gate
 from engine.contract.exchange import Trace
-from engine.contract.kinds import Kind
 from engine.contract.profile import PROFILE
 from engine.errors import EngineError, RunFailed
 from engine.jobs.batcher import Batcher
 from engine.jobs.fetch import Fetcher
-from engine.jobs.interpret import Caps, Reading
+from engine.jobs.interpret import reading_of
 from engine.jobs.pack import packer_of
 from engine.jobs.passing import Passing
 from engine.jobs.recover import is_lost, recover
@@ -32,11 +31,11 @@ from engine.jobs.schedule import Schedule
 from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
 from engine.jobs.watch import Watcher
-from engine.pipeline.memory import budget_of, element_max, fetch_bytes, line_max, values_max
+from engine.pipeline.memory import budget_of, fetch_bytes, line_max, values_max
 from engine.pipeline.spec import JobSpec, PipelineSpec
 from engine.platform import Platform, open_platform
 from engine.ports import Observer, Sink
-from engine.record import Counts
+from engine.record import Counts, Share
 from engine.runtime.allocator import give_back_large_blocks
 from engine.runtime.budget import ByteBudget
 from engine.runtime.direct import Direct, DirectStages, asking_of, lines_of, rows_max
@@ -51,12 +50,14 @@ from engine.runtime.replay import Replay, open_replay
 from engine.runtime.report import Report
 from engine.runtime.run import Run, Stages
 from engine.runtime.session import Opened, Order, Session
+from engine.runtime.sharing import unjudged
 from engine.runtime.tally import Tally
 from engine.runtime.tolerance import Tolerance
 from engine.runtime.tools import Tools
 from engine.settings import Settings
 from engine.store.ledger import Ledger
 from engine.store.letters import Shelf
+from engine.store.shares import refuse_divided
 from engine.telemetry.otel import open_telemetry
 from engine.telemetry.tee import Tee
 
@@ -67,6 +68,8 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What to run: a pipeline file that was read, from the start (`fresh`) or on, at most `limit` rows of it.
 
     With `replay` its dead letters are sent again, in place of its input. `is_aborting`: a stop cancels remote jobs too.
+    With `share` only that share of the input is read; `spec` has its name. `platform` is what the ledger calls the
+    platform, where the settings do not say it.
     """
 
     spec: PipelineSpec
@@ -75,6 +78,13 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     replay: Replay | None = None
     is_aborting: bool = False
+    share: Share | None = None
+    platform: str | None = None
+
+    @property
+    def judged(self) -> PipelineSpec:
+        """What the end is judged by; of several shares all together are."""
+        return self.spec if self.share is None or self.replay is not None else unjudged(self.spec)
 
 
 async def run_pipeline(
@@ -91,6 +101,7 @@ async def run_pipeline(
     tally, clock = Tally(), SystemClock()
     telemetry = open_telemetry(settings.telemetry, os.environ, observer=observer)
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
+    refuse_divided(Path(settings.state_dir) / spec.name)
     ledger = Ledger(Path(settings.state_dir) / spec.name, spec.name)
     try:
         ledger.room.report_to(tee)
@@ -105,7 +116,7 @@ async def run_pipeline(
             opening = await open_replay(ledger, spec, order.replay, now_ns=clock.now_ns())
         shelf = None if opening is None else Shelf(ledger.path, opening.run.run_id)
         parts = _open_parts(order, settings, tools, shelf)
-        asked = Order(spec=spec, spec_path=spec_path, platform=platform_name(settings))
+        asked = Order(spec=order.judged, spec_path=spec_path, platform=order.platform or platform_name(settings))
         session = Session(order=asked, tools=tools, tally=tally, reader=parts.reader, sink=parts.sink)
         opened = await session.open(fresh=order.fresh, opening=opening)
         if not await session.has_work(opened):
@@ -148,9 +159,11 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _open_parts(order: RunOrder, settings: Settings, tools: Tools, shelf: Shelf | None) -> _Parts:
-    spec, gate, store = order.spec, Gate(), settings.objects
+    spec, gate, store, share = order.spec, Gate(), settings.objects, order.share
     want_values, base = bool(spec.transform), Path(order.spec_path).resolve().parent
-    opening = partial(open_source, gate=gate, store=store, want_values=want_values, values_max=values_max(spec))
+    opening = partial(
+        open_source, gate=gate, store=store, want_values=want_values, values_max=values_max(spec), share=share
+    )
     source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=not opening(spec.source).can_reread))
     packer, batch_bytes = lines_of(spec)
     if spec.job is not None:
@@ -166,7 +179,7 @@ def _open_parts(order: RunOrder, settings: Settings, tools: Tools, shelf: Shelf 
         item_max=batch_bytes - packer.envelope_bytes - 1,
         tools=tools,
     )
-    sink = sink_of(spec, owner=tools.ledger.identity, store=store, base=base)
+    sink = sink_of(spec, owner=tools.ledger.identity, store=store, base=base, share=share)
     return _Parts(reader=reader, sink=sink, tools=tools, gate=gate)
 
 
@@ -258,7 +271,7 @@ def _stages(
             client=client,
             kind=kind,
             results=spec.results.rows or kind.results,
-            reading=_reading(spec, kind, parts.sink),
+            reading=reading_of(spec, kind, parts.sink),
             recall=reader.recall,
             patience=platform.patience,
         ),
@@ -274,18 +287,4 @@ def _stages(
         fetch_workers=min(_FETCH_WORKERS, limits.concurrency),
         fetch_bytes=fetch_bytes(spec),
         cooldown_s=asked.retry.cooldown,
-    )
-
-
-def _reading(spec: PipelineSpec, kind: Kind, sink: Sink) -> Reading:
-    results = spec.results
-    return Reading(
-        match=results.match or kind.match,
-        status=results.status or kind.status,
-        accepted=frozenset(kind.accepted if results.accepted is None else results.accepted),
-        rejected=frozenset(kind.rejected if results.rejected is None else results.rejected),
-        row=struct_of("ResultRow", spec.results.fields) if spec.results.fields else None,
-        encode=sink.encode,
-        takes_raw=spec.sink.takes_raw,
-        caps=Caps(element=element_max(spec)),
     )

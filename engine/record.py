@@ -6,10 +6,15 @@ read; its parallel lists say where each record ends, so a job may be cut at any 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+
+# Inputs are divided in blocks of this many bytes: small, so that small files keep several processes busy too. Who has
+# which record hangs on it, so state that was made with another figure is refused.
+BLOCK_BYTES = 64 * 1024
 
 
 class Slice(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -132,3 +137,30 @@ class Counts(msgspec.Struct, gc=False):
     def open(self) -> int:
         """Rows read that have not ended yet."""
         return self.read - self.accepted - self.rejected - self.dead - self.filtered
+
+
+class Share(msgspec.Struct, frozen=True):
+    """One of `of` equal shares of every input, by number from 1: which records are whose.
+
+    A record belongs where its last byte lies: blocks of an input go round, from a share that the input's name decides.
+    So nothing moves to another share when a file grows, or when there are more of them.
+    """
+
+    number: int
+    of: int
+    block_bytes: int = BLOCK_BYTES
+
+    @property
+    def tag(self) -> str:
+        """The share in a name: `1of2`."""
+        return f"{self.number}of{self.of}"
+
+    def named(self, pipeline: str) -> str:
+        """What the share of a pipeline is called, in its state and its keys."""
+        return f"{pipeline}.{self.tag}"
+
+    def has(self, name: str, end: int) -> bool:
+        """Whether the record of this input that ends just before offset `end` is in the share."""
+        return (zlib.crc32(name.encode("utf-8", "surrogateescape")) + (end - 1) // self.block_bytes) % self.of == (
+            self.number - 1
+        )

@@ -15,9 +15,11 @@ from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.ledgers import bring_up_to_date, pipeline_file
 from engine.cli.output import emit, emit_json, tell
 from engine.cli.run import RunOptions, run_one
+from engine.cli.shards import holding, share_meant, with_ledger
 from engine.codec.payload import check_caps, dumps, loads
 from engine.errors import InputError, RecordError, StateError
 from engine.runtime.replay import Replay
+from engine.runtime.sharing import spec_of
 from engine.store.letters import DROPPED, REPLAYING, TO_BE_HAD, Letter, Letters, Selection
 
 
@@ -142,6 +144,7 @@ def _checked(text: bytes) -> bytes:
 @click.option("--bucket", type=click.Choice(("rejected", "dead")), help="Refused by the platform, or given up.")
 @click.option("--where", metavar="SQL", help="Letters for which this SQL condition holds; `row` is the record.")
 @click.option("--all", "is_all", is_flag=True, help="Every letter that is to be had.")
+@click.option("--shard", "tag", metavar="KofN", help="Letters of this share, of a pipeline that runs with --processes.")
 @click.option("--fresh", is_flag=True, help="Abandon an unfinished replay instead of continuing it.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No live view.")
@@ -156,6 +159,7 @@ def replay_letters(
     bucket: str | None,
     where: str | None,
     is_all: bool,
+    tag: str | None,
     fresh: bool,
     as_json: bool,
     quiet: bool,
@@ -170,8 +174,10 @@ def replay_letters(
     if is_chosen and is_all:
         raise click.UsageError("--all takes every letter; leave it out to choose")
     state_dir = Path(invocation.settings().state_dir)
-    path = pipeline if pipeline.endswith(".toml") else pipeline_file(state_dir / pipeline)
-    settings, (spec,) = invocation.load((path,))
+    path = pipeline if pipeline.endswith(".toml") else pipeline_file(with_ledger(state_dir / pipeline))
+    settings, (whole,) = invocation.load((path,))
+    share = share_meant(state_dir, whole, named=pipeline, tag=tag)
+    spec = whole if share is None else spec_of(whole, share)
     directory = Path(settings.state_dir) / spec.name
     bring_up_to_date(directory)
     shelf = Letters(directory)
@@ -190,8 +196,10 @@ def replay_letters(
         limit=None,
         quiet=quiet,
         replay=Replay(letters=letters, is_anew=fresh),
+        share=share,
     )
-    return run_one(invocation, settings, spec, path, options)
+    with holding(state_dir, whole, share):
+        return run_one(invocation, settings, spec, path, options)
 
 
 def _chosen(shelf: Letters, selection: Selection) -> list[int]:

@@ -19,6 +19,7 @@ from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.ledgers import bring_up_to_date, glances, table
 from engine.cli.output import emit, emit_json, tell
 from engine.cli.run import on_loop
+from engine.cli.shards import with_ledger
 from engine.client.client import Client
 from engine.clock import SystemClock
 from engine.codec.payload import to_wire
@@ -86,7 +87,7 @@ def _wanted(invocation: Invocation, names: tuple[str, ...]) -> dict[str, set[tup
     state_dir = Path(invocation.settings().state_dir)
     wanted: dict[str, set[tuple[int, int]] | None] = {}
     for name in names:
-        if name.endswith(".toml") or (state_dir / name / "ledger.sqlite").is_file():
+        if name.endswith(".toml") or (with_ledger(state_dir / name) / "ledger.sqlite").is_file():
             wanted.update({glance.pipeline: None for glance in glances(invocation, name)})
             continue
         pipeline, job = _one_job(invocation, name)

@@ -12,6 +12,7 @@ from engine.cli.output import emit
 from engine.errors import NothingSuch
 from engine.store.ledger import Ledger
 from engine.store.reading import Glance, is_old, pipelines_in
+from engine.store.shares import shares_begun
 
 
 def glances(invocation: Invocation, pipeline: str | None) -> Iterator[Glance]:
@@ -23,7 +24,8 @@ def glances(invocation: Invocation, pipeline: str | None) -> Iterator[Glance]:
     state_dir = Path(invocation.settings().state_dir)
     if pipeline is not None:
         name = invocation.pipeline(pipeline).name if pipeline.endswith(".toml") else pipeline
-        names = [name]
+        # What runs in several processes has a ledger for each.
+        names = [share.named(name) for share in shares_begun(state_dir / name)] or [name]
     else:
         names = pipelines_in(state_dir)
         if not names:

@@ -26,6 +26,7 @@ from engine.cli.summary import command_of, report_fields, report_lines
 from engine.cli.tally import Tally
 from engine.errors import EngineError, Exit, InputError, RunFailed
 from engine.pipeline.spec import PipelineSpec
+from engine.record import Share
 from engine.runtime.drain import StopFlag
 from engine.runtime.replay import Replay
 from engine.runtime.report import Report
@@ -43,6 +44,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     quiet: bool
     is_aborting: bool = False
     replay: Replay | None = None
+    share: Share | None = None
 
 
 @click.command()
@@ -64,6 +66,14 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     show_default=True,
     help="What a stop does to remote jobs: leave them running, or cancel them and send their rows again later.",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=1,
+    metavar="N",
+    help="Divide the input among N processes, always the same for a pipeline. Rates, jobs in flight, concurrency and "
+    "--limit are divided too; `memory` is of each process.",
+)
 @pass_invocation
 def run(
     invocation: Invocation,
@@ -75,6 +85,7 @@ def run(
     finishes_old: bool,
     quiet: bool,
     on_stop: str,
+    processes: int,
 ) -> int:
     """Run pipelines one after the other; an unfinished run is continued.
 
@@ -83,18 +94,41 @@ def run(
     settings, specs = invocation.load(files)
     options = RunOptions(as_json=as_json, fresh=fresh, limit=limit, quiet=quiet, is_aborting=on_stop == "abort")
     for position, (path, spec) in enumerate(zip(files, specs, strict=True), start=1):
-        old = old_spec(settings, spec) if finishes_old else None
-        code = Exit.DONE
-        if old is not None:
-            tell(f"{path}: first the unfinished run, as it was planned")
-            code = run_one(invocation, settings, old, path, msgspec.structs.replace(options, limit=0, fresh=False))
-        if code == Exit.DONE:
-            code = run_one(invocation, settings, spec, path, options)
+        if processes > 1:
+            from engine.cli.processes import Together, run_together
+
+            code = run_together(
+                Together(
+                    invocation=invocation, settings=settings, spec=spec, path=path, options=options,
+                    processes=processes, finishes_old=finishes_old,
+                )
+            )  # fmt: skip
+        else:
+            code = _in_this_one(invocation, settings, spec, path, options, finishes_old=finishes_old)
         if code != Exit.DONE:
             if position < len(files):
                 tell(f"stopped at {path} (exit {code}); not run: {', '.join(files[position:])}")
             return code
     return Exit.DONE
+
+
+def _in_this_one(
+    invocation: Invocation,
+    settings: Settings,
+    spec: PipelineSpec,
+    path: str,
+    options: RunOptions,
+    *,
+    finishes_old: bool,
+) -> int:
+    """Run one pipeline in this process, after what is unfinished of it where that was asked for."""
+    old = old_spec(settings, spec) if finishes_old else None
+    if old is not None:
+        tell(f"{path}: first the unfinished run, as it was planned")
+        code = run_one(invocation, settings, old, path, msgspec.structs.replace(options, limit=0, fresh=False))
+        if code != Exit.DONE:
+            return code
+    return run_one(invocation, settings, spec, path, options)
 
 
 def run_one(invocation: Invocation, settings: Settings, spec: PipelineSpec, path: str, options: RunOptions) -> int:
@@ -166,6 +200,7 @@ async def _supervised(
             limit=options.limit,
             replay=options.replay,
             is_aborting=options.is_aborting,
+            share=options.share,
         )
         return await run_pipeline(order, settings, observer=view, stop=stop)
     finally:

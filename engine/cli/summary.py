@@ -82,7 +82,8 @@ def _next(report: Report, path: str, paint: Paint) -> list[str]:
     lines = []
     if report.manifest:
         lines.append(f"  {report.manifest} ({grouped(report.parts)} part{'' if report.parts == 1 else 's'})")
-    commands = [f"engine runs show {report.run_id}", f"engine jobs ls {report.pipeline}"]
+    runs = f"engine runs show {report.run_id}" if report.run_id else f"engine runs ls {report.pipeline}"
+    commands = [runs, f"engine jobs ls {report.pipeline}"]
     if report.rejected or report.dead:
         commands.insert(0, f"engine dlq ls {report.pipeline}")
     if report.outcome in ("interrupted", "failed") or report.jobs_open:

@@ -67,6 +67,25 @@ class LineSplitter:
         """What is held of a line that is not whole yet."""
         return HEAD_BYTES if self._over_long else self._pending_bytes
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Offset and number of the line that is not whole yet, or comes next."""
+        return self._offset, self._line
+
+    @property
+    def reach(self) -> int:
+        """Offset just past everything that was fed or skipped."""
+        return self._offset + self._pending_bytes
+
+    def skip(self, window: bytes) -> None:
+        """Pass over the lines that end in this window: they are counted, and not given out."""
+        cut = window.rfind(b"\n")
+        if cut >= 0:
+            self._offset += self._pending_bytes + cut + 1
+            self._line += window.count(b"\n")
+            self._pending, self._pending_bytes, self._over_long = [], 0, False
+        self._keep(window[cut + 1 :])
+
     def feed(self, window: bytes) -> Lines | None:
         """The lines that end in this window; None when none does."""
         cut = window.rfind(b"\n")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from engine.components import plugins
 from engine.components.sinks.csv import CsvSink
+from engine.components.sinks.directory import Directory
 from engine.components.sinks.ndjson import NdjsonSink
 from engine.components.sinks.objects import ObjectDirectory
 from engine.components.sinks.parquet import ParquetSink
-from engine.components.sinks.parts import Directory, PartsDirectory
+from engine.components.sinks.parts import PartsDirectory
 from engine.components.sinks.platform import PlatformSink
 from engine.components.sinks.postgres import PostgresSink
 from engine.components.sinks.python import PythonSink
@@ -28,6 +29,7 @@ from engine.components.sources.pages import Gate, PagesSource
 from engine.components.sources.parquet import ParquetSource
 from engine.components.sources.plugin import PluginSource
 from engine.components.sources.postgres import PostgresSource
+from engine.components.sources.shared import open_shared
 from engine.components.transforms.cleaning import Cast, Flatten, Mask
 from engine.components.transforms.computing import Map, Where
 from engine.components.transforms.filter import Filter
@@ -38,6 +40,7 @@ from engine.pipeline.databases import landed_key
 from engine.pipeline.objects import is_object
 from engine.pipeline.spec import PipelineSpec, SinkSpec, SourceSpec, TransformSpec
 from engine.ports import Sink, Source, Transform
+from engine.record import Share
 from engine.settings import ObjectsSettings
 from engine.store.letters import Shelf
 
@@ -80,11 +83,13 @@ def open_source(
     want_values: bool,
     values_max: int = VALUES_MAX,
     gate: Gate | None = None,
+    share: Share | None = None,
     store: ObjectsSettings | None = None,
 ) -> Source:
     """The source of a pipeline; `want_values` when transforms will read the objects, each of `values_max` at most.
 
-    Listings are asked for through `gate`, once it is connected; `store` says how objects are reached.
+    Listings are asked for through `gate`, once it is connected; `store` says how objects are reached. With `share` only
+    that share of the files is read.
 
     Nothing is opened yet: `read` raises InputError for what is not there.
 
@@ -98,9 +103,12 @@ def open_source(
         return PluginSource(spec, function, want_values=want_values, values_max=values_max)
     if spec.type == "postgres":
         return PostgresSource(spec, want_values=want_values, values_max=values_max)
+    objects = Objects(store or ObjectsSettings())
+    if share is not None:
+        return open_shared(spec, share, want_values=want_values, values_max=values_max, objects=objects)
     kinds: dict[str, type[FileSource]] = {"csv": CsvSource, "json": JsonSource, "parquet": ParquetSource}
     source = kinds.get(spec.type, NdjsonSource)(spec, want_values=want_values, values_max=values_max)
-    source.objects = Objects(store or ObjectsSettings())
+    source.objects = objects
     return source
 
 
@@ -158,7 +166,9 @@ def _transform(spec: TransformSpec, base: Path) -> Transform:
     raise ConfigError(f"the transform `{spec.type}` needs {needs[spec.type]}")
 
 
-def sink_of(spec: PipelineSpec, *, owner: Callable[[], str], store: ObjectsSettings, base: Path) -> Sink:
+def sink_of(
+    spec: PipelineSpec, *, owner: Callable[[], str], store: ObjectsSettings, base: Path, share: Share | None = None
+) -> Sink:
     """The sink of a pipeline; `owner` says what its ledger is known by, where several could write to one place.
 
     `base` is the folder of the pipeline's file, `store` how objects are reached.
@@ -181,13 +191,20 @@ def sink_of(spec: PipelineSpec, *, owner: Callable[[], str], store: ObjectsSetti
     if spec.sink.type == "python":
         call = spec.sink.call or ""
         return PythonSink(call, resolve(call, base, what="sink"), pipeline=spec.name, key=landed_key(spec))
-    return open_sink(spec.sink, spec.results.fields, pipeline=spec.name, store=store)
+    return open_sink(spec.sink, spec.results.fields, pipeline=spec.name, store=store, share=share)
 
 
 def open_sink(
-    spec: SinkSpec, fields: Mapping[str, str], *, pipeline: str, store: ObjectsSettings | None = None
+    spec: SinkSpec,
+    fields: Mapping[str, str],
+    *,
+    pipeline: str,
+    store: ObjectsSettings | None = None,
+    share: Share | None = None,
 ) -> Sink:
     """A sink of files, its directory created, of objects, or of a route; `fields` are `[results.fields]`.
+
+    With `share` its parts and its manifest carry the share's tag, and those of other shares are left alone.
 
     Raises:
         ConfigError: CSV or Parquet without declared fields. MissingExtra: Parquet without its library.
@@ -203,11 +220,13 @@ def open_sink(
             f'[sink] type = "{spec.type}" needs to know its columns',
             hint="declare the columns in [results.fields], or use ndjson",
         )
+    # The directory belongs to the pipeline, not to one of its shares.
+    owner, tag = (pipeline.removesuffix(f".{share.tag}"), share.tag) if share else (pipeline, "")
     directory: Directory
     if is_object(spec.path):
         directory = ObjectDirectory(spec.path, pipeline=pipeline, settings=store or ObjectsSettings())
     else:
-        directory = PartsDirectory(spec.path, pipeline=pipeline)
+        directory = PartsDirectory(spec.path, pipeline=owner, tag=tag)
     match spec.type:
         case "csv":
             return CsvSink(spec, fields, directory)

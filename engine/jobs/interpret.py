@@ -12,10 +12,15 @@ from typing import Any
 
 import msgspec
 
+from engine.codec.fields import struct_of
 from engine.codec.payload import decoder
+from engine.contract.kinds import Kind
 from engine.contract.profile import PROFILE
 from engine.errors import BrokenAnswer, PartialFailure, Unbalanced
 from engine.jobs.records import Ended
+from engine.pipeline.memory import element_max
+from engine.pipeline.spec import PipelineSpec
+from engine.ports import Sink
 
 _REASON_MAX = 500
 # How the kinds call their count of all rows.
@@ -47,6 +52,21 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         """The decoder of what is matched and counted in each row."""
         head: Any = _head_type(self.match, self.status)
         return decoder(list[head])
+
+
+def reading_of(spec: PipelineSpec, kind: Kind, sink: Sink) -> Reading:
+    """How a pipeline reads the results of a kind: as it says itself, else as the kind does."""
+    results = spec.results
+    return Reading(
+        match=results.match or kind.match,
+        status=results.status or kind.status,
+        accepted=frozenset(kind.accepted if results.accepted is None else results.accepted),
+        rejected=frozenset(kind.rejected if results.rejected is None else results.rejected),
+        row=struct_of("ResultRow", spec.results.fields) if spec.results.fields else None,
+        encode=sink.encode,
+        takes_raw=spec.sink.type == "ndjson",
+        caps=Caps(element=element_max(spec)),
+    )
 
 
 class Taken(msgspec.Struct, gc=False):

@@ -10,7 +10,7 @@ import msgspec
 from engine.errors import NothingSuch
 from engine.store.ledger import job_from
 from engine.store.migrate import steps
-from engine.store.rows import JobRow
+from engine.store.rows import REPLAYS_FROM, JobRow
 from engine.store.sqlite import connect
 
 
@@ -64,6 +64,12 @@ class Glance:
         """Where the pipeline's file was when it last ran."""
         row = self._db.execute("SELECT value FROM meta WHERE name='file'").fetchone()
         return None if row is None else str(row[0])
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of the newest run of the input; None before the first."""
+        row = self._db.execute("SELECT max(epoch) FROM runs WHERE epoch<?", (REPLAYS_FROM,)).fetchone()
+        return None if row[0] is None else int(row[0])
 
     def unfinished_text(self, digest: str) -> str | None:
         """What the pipeline's file said when the run was planned that is unfinished; None unless it said otherwise."""

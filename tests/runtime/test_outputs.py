@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from engine.errors import ConfigError
+from engine.pipeline.spec import PipelineSpec, SinkSpec, SourceSpec
+from engine.runtime.sharing import refuse_indivisible
 from tests.runtime.process import engine, finish, report_of, start
 
 _PIPELINE = """
@@ -71,10 +75,27 @@ def test_a_function_takes_the_rows_also_after_a_kill(tmp_path: Path) -> None:
     assert code == 0, err
     report = report_of(out)
     assert (report["read"], report["accepted"], report["dead"], report["open"]) == (35_000, 34_999, 1, 0)
-    import sqlite3
-
     db = sqlite3.connect(tmp_path / "rows.sqlite")
     [(there, twice)] = db.execute("SELECT count(*), sum(times > 1) FROM rows").fetchall()
     db.close()
     assert there == 34_999
     assert twice > 0
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "said"),
+    [
+        ({"type": "json"}, {"type": "ndjson", "path": "out"}, "no place in bytes"),
+        ({"type": "parquet"}, {"type": "ndjson", "path": "out"}, "no place in bytes"),
+        ({"type": "postgres"}, {"type": "ndjson", "path": "out"}, "one stream of rows"),
+        ({"type": "plugin"}, {"type": "ndjson", "path": "out"}, "one stream of rows"),
+        ({"type": "ndjson"}, {"type": "stdout"}, "standard output"),
+        ({"type": "ndjson"}, {"type": "ndjson", "path": "s3://bucket/out"}, "an object store"),
+    ],
+)
+def test_what_only_one_process_can_do_is_not_divided(source: dict, sink: dict, said: str) -> None:
+    """Inputs without a place in bytes, single streams, and outputs with one writer are refused with --processes."""
+    spec = PipelineSpec(version=1, name="p", source=SourceSpec(key="id", **source), sink=SinkSpec(**sink))
+    with pytest.raises(ConfigError, match=said) as caught:
+        refuse_indivisible(spec, can_reread=True)
+    assert "leave --processes out" in caught.value.hint

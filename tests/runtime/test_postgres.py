@@ -314,3 +314,18 @@ def test_killed_while_a_table_is_read_every_row_lands_once(tmp_path: Path, postg
     report = report_of(out)
     assert (report["read"], report["accepted"], report["open"]) == (45_000, 45_000, 0)
     assert _read(rig) == named(*range(45_000))
+
+
+def test_several_processes_land_in_one_table(tmp_path: Path, postgres: Server) -> None:
+    """Each share has parts of its own: every row is in the table once, also after --fresh has replaced them."""
+    rig = Rig(tmp_path, None)  # type: ignore[arg-type]
+    database = to_table(rig, postgres, _PASS, mode=APPEND, more="rotate = { rows = 10_000 }")
+    rig.write(60_000)
+    (tmp_path / "rig.toml").write_text(rig.text)
+    for more in ([], ["--fresh"]):
+        code, out, err = engine(["run", "rig.toml", "--json", "--processes", "2", *more], cwd=tmp_path)
+        assert code == 0, err
+        assert report_of(out)["accepted"] == 60_000
+        assert keys(postgres, database) == named(*range(60_000))
+    owners = postgres.ask("SELECT DISTINCT pipeline, epoch FROM engine_parts ORDER BY 1", database=database)
+    assert owners == [("rig.1of2", 2), ("rig.2of2", 2)]

@@ -13,7 +13,8 @@ from typing import Any
 
 from engine.codec.fields import parse_fields
 from engine.components.sinks.cells import Cells, json_text
-from engine.components.sinks.parts import Directory, FilePart
+from engine.components.sinks.directory import Directory
+from engine.components.sinks.parts import FilePart
 from engine.pipeline.spec import SinkSpec
 
 # What a spreadsheet takes for a formula (CWE-1236, OWASP ASVS 1.2.10), full-width forms included.

@@ -7,7 +7,8 @@ from typing import Any
 
 from engine.codec import payload
 from engine.components.sinks.cells import on_one_line
-from engine.components.sinks.parts import Directory, FilePart
+from engine.components.sinks.directory import Directory
+from engine.components.sinks.parts import FilePart
 from engine.pipeline.spec import SinkSpec
 
 

@@ -15,16 +15,8 @@ from typing import Any
 
 from engine.codec import payload
 from engine.components.objects import Absent, Bucket, split
-from engine.components.sinks.parts import (
-    MANIFEST,
-    Compression,
-    is_part,
-    manifest_text,
-    part_name,
-    refuse_owner,
-    unwritable,
-    watched,
-)
+from engine.components.sinks.directory import MANIFEST, Compression, is_part, manifest_text, part_name, refuse_owner
+from engine.components.sinks.parts import unwritable, watched
 from engine.errors import OutputError, RecordError
 from engine.pipeline.objects import SCHEME
 from engine.settings import ObjectsSettings

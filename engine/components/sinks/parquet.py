@@ -15,7 +15,8 @@ from typing import Any
 from engine.codec import payload
 from engine.codec.fields import FieldType, parse_fields
 from engine.components.sinks.cells import Cells, json_text
-from engine.components.sinks.parts import Directory, PartRecord, Unwritten, unwritable
+from engine.components.sinks.directory import Directory, PartRecord
+from engine.components.sinks.parts import Unwritten, unwritable
 from engine.errors import MissingExtra, OutputError, PartialFailure
 from engine.pipeline.spec import SinkSpec
 

@@ -18,37 +18,30 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import msgspec
+from typing import Any, Protocol
 
 from engine import failpoints
 from engine.codec import payload
+from engine.components.sinks.directory import (
+    MANIFEST,
+    Compression,
+    Directory,
+    PartRecord,
+    manifest_name,
+    manifest_text,
+    part_name,
+    refuse_owner,
+)
 from engine.errors import OutputError, RecordError
-from engine.record import RefusedRow
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdCompressor
 else:
     from backports.zstd import ZstdCompressor
 
-Compression = Literal["none", "gzip", "zstd"]
-
-MANIFEST = "_manifest.json"
-_SUFFIXES: dict[Compression, str] = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 _BUFFER_BYTES = 1024 * 1024
-_PART = re.compile(r"part-\d{4,}-\d{6,}\.(?:ndjson|csv|parquet)(?:\.gz|\.zst)?")
-_TEMPORARY = re.compile(r"\.(?:part-\d{4,}-\d{6,}\.[a-z.]+|_manifest\.json)\.tmp")
-
-
-class PartRecord(msgspec.Struct, frozen=True):
-    """A finished part, as the manifest lists it; bytes and digest (SHA-256, hex) are of the final file."""
-
-    name: str
-    rows: int
-    body_bytes: int
-    sha256: str
-    refused: tuple[RefusedRow, ...] = ()
+_PART = r"part-\d{{4,}}-{tag}\d{{6,}}\.(?:ndjson|csv|parquet)(?:\.gz|\.zst)?"
+_TEMPORARY = r"\.(?:part-\d{{4,}}-{tag}\d{{6,}}\.[a-z.]+|{manifest})\.tmp"
 
 
 class _Compressor(Protocol):
@@ -76,73 +69,21 @@ def _compressor(compression: Compression) -> _Compressor:
     return _Plain()
 
 
-class Directory(Protocol):
-    """Where parts go: files or objects under one name each, whole or not there."""
-
-    @property
-    def pipeline(self) -> str:
-        """Whose parts are there."""
-
-    def name_of(self, *, epoch: int, number: int, suffix: str, compression: Compression = "none") -> str:
-        """The final name of a part."""
-
-    def where(self, name: str) -> str:
-        """A name as users see it."""
-
-    def create(self, name: str) -> int:
-        """Open an empty file for what will be `name`."""
-
-    def publish(self, fd: int, name: str) -> None:
-        """Give an open file its name, durably and as a whole. Closes `fd`, unless it raises that nobody is there."""
-
-    def remove_temporary(self, name: str) -> None:
-        """Remove what `create` left behind, if anything."""
-
-    def sweep(self, keep: set[str]) -> int:
-        """Remove parts that are not in `keep`, and what is not whole."""
-
-    def write_manifest(self, document: Mapping[str, Any]) -> str:
-        """Replace the manifest at once; where it is."""
-
-
-def part_name(*, epoch: int, number: int, suffix: str, compression: Compression) -> str:
-    """The final name of a part."""
-    return f"part-{epoch:04d}-{number:06d}.{suffix}{_SUFFIXES[compression]}"
-
-
-def is_part(name: str) -> bool:
-    """Whether a name is one that we give to parts."""
-    return _PART.fullmatch(name) is not None
-
-
-def manifest_text(pipeline: str, document: Mapping[str, Any]) -> bytes:
-    """The manifest as it is written; `version` and `pipeline` are put first."""
-    return payload.encode({"version": 1, "pipeline": pipeline, **document}) + b"\n"
-
-
-def refuse_owner(owner: str, pipeline: str, path: str) -> None:
-    """Two pipelines in one place would sweep each other's parts away.
-
-    Raises:
-        OutputError: the parts there are another pipeline's.
-    """
-    if owner != pipeline:
-        raise OutputError(
-            f"{path} holds the parts of the pipeline `{owner}`",
-            hint="give each pipeline a sink path of its own",
-            path=path,
-        )
-
-
 class PartsDirectory:
     """The directory of one sink; created if absent.
+
+    With `tag`, of one share of a pipeline: its parts and its manifest carry it in their names, and it touches no other.
 
     Raises OutputError where the directory, or a file in it, cannot be written.
     """
 
-    def __init__(self, path: str, *, pipeline: str) -> None:
+    def __init__(self, path: str, *, pipeline: str, tag: str = "") -> None:
         self.path = Path(path)
         self.pipeline = pipeline
+        self._tag = f"{tag}-" if tag else ""
+        self._manifest = manifest_name(tag)
+        self._part = re.compile(_PART.format(tag=self._tag))
+        self._temporary = re.compile(_TEMPORARY.format(tag=self._tag, manifest=re.escape(self._manifest)))
         with self._translated("."):
             self.path.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -152,7 +93,7 @@ class PartsDirectory:
 
     def name_of(self, *, epoch: int, number: int, suffix: str, compression: Compression = "none") -> str:
         """The final name of a part."""
-        return part_name(epoch=epoch, number=number, suffix=suffix, compression=compression)
+        return part_name(epoch=epoch, number=number, suffix=suffix, compression=compression, tag=self._tag)
 
     def where(self, name: str) -> str:
         """The path of a file here."""
@@ -173,7 +114,7 @@ class PartsDirectory:
         On failure neither name stands.
         """
         temporary = _temporary(name)
-        file = "manifest" if name == MANIFEST else "sink"
+        file = "manifest" if name == self._manifest else "sink"
         with self._translated(name):
             try:
                 try:
@@ -208,7 +149,11 @@ class PartsDirectory:
         with self._translated("."):
             # By the open directory, not by its path, which may lead elsewhere by now.
             names = os.listdir(self._fd)  # noqa: PTH208
-            doomed = [name for name in names if _TEMPORARY.fullmatch(name) or (is_part(name) and name not in keep)]
+            doomed = [
+                name
+                for name in names
+                if self._temporary.fullmatch(name) or (self._part.fullmatch(name) and name not in keep)
+            ]
             for name in doomed:
                 os.unlink(name, dir_fd=self._fd)
             if doomed:
@@ -216,18 +161,18 @@ class PartsDirectory:
         return len(doomed)
 
     def write_manifest(self, document: Mapping[str, Any]) -> str:
-        """Replace the manifest, durably and at once. Its path."""
+        """Replace the manifest, durably and at once; its path."""
         body = manifest_text(self.pipeline, document)
-        fd = self.create(MANIFEST)
-        with self._translated(MANIFEST):
+        fd = self.create(self._manifest)
+        with self._translated(self._manifest):
             try:
                 write_all(fd, body)
             except OSError:
                 os.close(fd)
-                self.remove_temporary(MANIFEST)
+                self.remove_temporary(self._manifest)
                 raise
-        self.publish(fd, MANIFEST)
-        return str(self.path / MANIFEST)
+        self.publish(fd, self._manifest)
+        return str(self.path / self._manifest)
 
     def close(self) -> None:
         """Let go of the directory."""

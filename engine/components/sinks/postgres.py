@@ -16,7 +16,7 @@ from engine import failpoints
 from engine.codec.fields import parse_fields
 from engine.components.postgres import Server, explain
 from engine.components.sinks.cells import Cells, json_text
-from engine.components.sinks.parts import PartRecord
+from engine.components.sinks.directory import PartRecord
 from engine.components.sinks.spool import Spool, spooled_name
 from engine.components.sinks.tables import Table, look_at
 from engine.errors import ConfigError, OutputError, PartialFailure

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from engine.codec.payload import decoder
+from engine.components.sinks.directory import PartRecord
 from engine.components.sinks.ndjson import lines_of
-from engine.components.sinks.parts import PartRecord
 from engine.components.sinks.spool import Spool
 from engine.errors import EngineError, OutputError, PartialFailure
 from engine.record import RefusedRow

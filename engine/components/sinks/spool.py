@@ -11,7 +11,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 
-from engine.components.sinks.parts import PartRecord, Unwritten, unwritable
+from engine.components.sinks.directory import PartRecord
+from engine.components.sinks.parts import Unwritten, unwritable
 from engine.record import RefusedRow
 
 _BUFFER_BYTES = 1024 * 1024

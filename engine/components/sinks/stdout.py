@@ -10,8 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.components.sinks.directory import PartRecord
 from engine.components.sinks.ndjson import lines_of
-from engine.components.sinks.parts import PartRecord, write_all
+from engine.components.sinks.parts import write_all
 from engine.components.sinks.spool import Spool
 from engine.errors import OutputError
 

@@ -58,13 +58,13 @@ class CountedSource(NdjsonSource):
         return Mark(offset=offset, line=line, fingerprint=identity, head=0)
 
     @abstractmethod
-    def _windows(self, name: str, body: Body) -> Iterator[list[bytes]]:
+    def _texts_of(self, name: str, body: Body) -> Iterator[list[bytes]]:
         """The rows of an input in their order, as JSON texts on one line each."""
 
     def _between(self, name: str, start: int, end: int | None) -> Iterator[Batch]:
         at = 0
         with closing(self._whole_body(name, self._stop)) as body:
-            for texts in self._windows(name, body):
+            for texts in self._texts_of(name, body):
                 if self._stop.is_set():
                     return
                 first, at = at, at + len(texts)

@@ -189,21 +189,30 @@ class FileSource(ABC):
     def _lines(self, stream: InputStream, line: int, end: int | None) -> Iterator[Lines]:
         """The lines from the stream's position to `end`, or to its end."""
         splitter = LineSplitter(self.spec.line_max, offset=stream.position, line=line, keep_cr=self.keeps_cr)
+        for window in self._windows(stream, end):
+            if lines := splitter.feed(window):
+                yield lines
+        # What is pending when we are told to stop may be half a record: it is for the next run.
+        if not self._stop.is_set() and (lines := splitter.finish()):
+            yield lines
+
+    def _windows(self, stream: InputStream, end: int | None) -> Iterator[bytes]:
+        """The bytes from the stream's position to `end`, or to its end, or until we are told to stop."""
         while end is None or stream.position < end:
-            size = self.window_bytes
+            size = self._window_max(stream.position)
             window = stream.read(size if end is None else min(size, end - stream.position))
             self._heads[stream.name] = stream.head or self._heads.get(stream.name, b"")
             if self._stop.is_set():
-                # What is pending may be half a record: it is for the next run.
                 return
             if not window:
                 if end is not None:
                     raise stale(stream.name, f"it ends before byte {end}, up to which it was read")
-                break
-            if lines := splitter.feed(window):
-                yield lines
-        if lines := splitter.finish():
-            yield lines
+                return
+            yield window
+
+    def _window_max(self, position: int) -> int:
+        """The most bytes of the window that begins here."""
+        return self.window_bytes
 
 
 def too_long(name: str, lines: Lines, index: int, line_max: int) -> BadRecord:

@@ -23,7 +23,7 @@ _ROWS = "rows"
 class JsonSource(CountedSource):
     """Reads the elements of an array, each as one row."""
 
-    def _windows(self, name: str, body: Body) -> Iterator[list[bytes]]:
+    def _texts_of(self, name: str, body: Body) -> Iterator[list[bytes]]:
         stream = InputStream(name, encoding_of(name, self.spec.compression), self._stop, body)
         member = self.spec.rows
         splitter = ArraySplitter(member or _ROWS, max_element=self.spec.line_max)

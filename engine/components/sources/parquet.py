@@ -21,7 +21,7 @@ _MAGIC = b"PAR1"
 class ParquetSource(CountedSource):
     """Reads every column of each row."""
 
-    def _windows(self, name: str, body: Body) -> Iterator[list[bytes]]:
+    def _texts_of(self, name: str, body: Body) -> Iterator[list[bytes]]:
         arrow = _arro3()
         if body.read(len(_MAGIC)) != _MAGIC:
             raise _damaged(name, "it does not begin as one")

@@ -72,7 +72,7 @@ class PluginSource(NdjsonSource):
         offset, line = (mark.offset, mark.line) if mark else (0, 1)
         rows = self._rows(pull)
         with closing(rows):
-            for window in self._windows(rows, offset):
+            for window in self._pieces(rows, offset):
                 self._known.append(window)
                 cut = tuple(i for i, text in enumerate(window.texts) if len(text) > self.spec.line_max)
                 lines = Lines(start=window.start, line=line, texts=window.texts, ends=window.ends, cut=cut)
@@ -91,7 +91,7 @@ class PluginSource(NdjsonSource):
         place = known.places[bisect_left(known.ends, offset)]
         return Mark(offset=offset, line=line, fingerprint=place, head=0)
 
-    def _windows(self, rows: Iterator[tuple[bytes, str]], offset: int) -> Iterator[_Window]:
+    def _pieces(self, rows: Iterator[tuple[bytes, str]], offset: int) -> Iterator[_Window]:
         window, since = _Window(offset, [], [], []), time.monotonic()
         for text, place in rows:
             if self._stop.is_set():
