@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from engine.cli.beacon import Beacon
+from engine.cli.collecting import collect_rarely
 from engine.cli.failures import exit_code_of, render
 from engine.cli.finishing import old_spec
 from engine.cli.invocation import Invocation, pass_invocation
@@ -185,6 +186,7 @@ async def _supervised(
 ) -> Report:
     from engine.assembly import RunOrder, run_pipeline
 
+    collect_rarely()
     stop = StopFlag()
     restore = listen(stop, view, is_aborting=options.is_aborting)
     beacon = None

@@ -13,13 +13,18 @@ counts brackets; it remembers its place, so no byte is scanned twice.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
+from typing import Generic, TypeVar
 
 import msgspec
 
 from engine.codec import payload
 from engine.codec.lines import BOM
+from engine.codec.rows import nests_deeper
 from engine.errors import BrokenAnswer, CapExceeded, RecordError
+
+T = TypeVar("T")
 
 WINDOW_BYTES = 64 * 1024
 MAX_ELEMENT = 64 * 1024 * 1024
@@ -45,7 +50,6 @@ _ELEMENT_START = re.compile(rb"[ \t\r\n]*+(?:\{[ \t\r\n]*+" + _STRING + rb'|[\[{
 _BLANKS = b" \t\r\n"
 _COMMA, _QUOTE, _CLOSE = b',"]'
 _OPENING = b"{["
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class _Scanner:
@@ -109,14 +113,25 @@ class _At(Enum):
     REST = "past the array"
 
 
-class ArraySplitter:
+class ArraySplitter(Generic[T]):
     """Splits the array that is `member` of the document's top-level object.
 
     `max_element` caps what one element may hold back (bytes), `max_depth` how deep any value is nested.
+
+    `take` makes the value of a window that stands in its place; None where it cannot. A window given to it is not
+    proved to be one yet: taking it must prove that it is a valid JSON array, and change nothing where it is not.
     """
 
-    def __init__(self, member: str, *, max_element: int = MAX_ELEMENT, max_depth: int = payload.MAX_DEPTH) -> None:
+    def __init__(
+        self,
+        member: str,
+        *,
+        take: Callable[[bytes], T | None] | None = None,
+        max_element: int = MAX_ELEMENT,
+        max_depth: int = payload.MAX_DEPTH,
+    ) -> None:
         self._member = member
+        self._take = take
         self._max_element = max_element
         self._max_depth = max_depth
         self._at = _At.HEAD
@@ -129,14 +144,15 @@ class ArraySplitter:
         self._separator = b""
         self._separator_comma = 0
         self._commas_passed = False
+        self._has_looked_ahead = False
 
     @property
     def held_bytes(self) -> int:
         """What is held back of an element, or of the rest of the document, that is not whole yet."""
         return len(self._head) + len(self._data)
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The windows that this chunk completes: JSON array texts, none of them empty, in order.
+    def feed(self, chunk: bytes) -> list[T | bytes]:
+        """The windows that this chunk completes: JSON array texts, none of them empty, in order; or what they became.
 
         Every window is valid JSON in valid UTF-8, about `WINDOW_BYTES` long or as long as its one element.
         Whether the document as a whole is complete, only `finish` can say: commit nothing before.
@@ -147,7 +163,7 @@ class ArraySplitter:
         """
         self._data += chunk
         self._fed += len(chunk)
-        windows: list[bytes] = []
+        windows: list[T | bytes] = []
         if self._at is _At.HEAD:
             self._find_array()
         if self._at is _At.ARRAY:
@@ -212,12 +228,18 @@ class ArraySplitter:
 
     # Inside the array ------------------------------------------------------------------------
 
-    def _split(self, windows: list[bytes]) -> None:
+    def _split(self, windows: list[T | bytes]) -> None:
         while self._at is _At.ARRAY:
             is_full = len(self._data) >= WINDOW_BYTES
-            if is_full and self._scan.pos == 0 and (window := self._guess()):
+            if not (is_full or self._may_end()):
+                return
+            # Before a possible end too, so that only the last element is scanned; and again after it was none. But
+            # not while an element is scanned that no guess got over: each guess costs a window's decoding.
+            can_guess = self._scan.pos == 0 or (is_full and self._has_looked_ahead)
+            self._has_looked_ahead = not is_full
+            if can_guess and (window := self._guess()) is not None:
                 windows.append(window)
-            elif not (is_full or self._may_end()) or not self._scan_on(windows):
+            elif not self._scan_on(windows):
                 return
 
     def _may_end(self) -> bool:
@@ -225,7 +247,7 @@ class ArraySplitter:
         tail = self._data[-64:].rstrip(_BLANKS)
         return not tail or tail.endswith(b"}")
 
-    def _guess(self) -> bytes | None:
+    def _guess(self) -> T | bytes | None:
         """The largest window whose end can be guessed and proved."""
         data, separator = self._data, self._separator
         if not separator:
@@ -238,15 +260,18 @@ class ArraySplitter:
                 return None
             cut = at + self._separator_comma
             window = self._window(cut)
+            if (taken := self._taken(window)) is not None:
+                self._pass_comma(cut + 1)
+                return taken
             if _is_array(window):
-                if _nests_deeper(window, self._max_depth + 1):
+                if nests_deeper(window, self._max_depth + 1):
                     raise _too_deep(self._max_depth)
                 self._pass_comma(cut + 1)
                 return window
             at = data.rfind(separator, 0, at + len(separator) - 1)
         return None
 
-    def _scan_on(self, windows: list[bytes]) -> bool:
+    def _scan_on(self, windows: list[T | bytes]) -> bool:
         """Scan for a boundary far enough, or for the end of the array; False when more data is needed."""
         scan = self._scan
         while (byte := scan.step(self._data)) is not None:
@@ -264,13 +289,13 @@ class ArraySplitter:
             raise CapExceeded(f"an element of `{self._member}` is over the cap of {self._max_element} bytes")
         return False
 
-    def _cut_at_boundary(self, windows: list[bytes]) -> None:
+    def _cut_at_boundary(self, windows: list[T | bytes]) -> None:
         cut = self._boundary - 1
         windows.append(self._proved(self._window(cut)))
         self._learn(cut)
         self._pass_comma(cut + 1)
 
-    def _end_array(self, end: int, byte: int, windows: list[bytes]) -> None:
+    def _end_array(self, end: int, byte: int, windows: list[T | bytes]) -> None:
         if byte != _CLOSE:
             raise self._broken()
         if self._data[:end].strip(_BLANKS):
@@ -297,7 +322,14 @@ class ArraySplitter:
         with memoryview(self._data) as view, view[:end] as elements:
             return b"".join((b"[", elements, b"]"))
 
-    def _proved(self, window: bytes) -> bytes:
+    def _taken(self, window: bytes) -> T | None:
+        if self._take is None or nests_deeper(window, self._max_depth + 1):
+            return None
+        return self._take(window)
+
+    def _proved(self, window: bytes) -> T | bytes:
+        if (taken := self._taken(window)) is not None:
+            return taken
         if not _is_array(window):
             raise self._broken()
         return window
@@ -322,24 +354,6 @@ def _is_array(window: bytes) -> bool:
         raise CapExceeded("JSON text is nested deeper than the decoder can follow") from exc
     except ValueError:
         return False
-
-
-def _nests_deeper(window: bytes, limit: int) -> bool:
-    """Whether a valid JSON text is nested deeper than `limit`, decided fast.
-
-    Takes away innermost pairs of brackets, round by round; where that does not end, a slow count decides.
-    Brackets in strings can be arranged to hide depth from it. What it lets through then is still within
-    the decoder's own limit, which `_is_array` has met before.
-    """
-    brackets = window.translate(None, _NO_BRACKETS)
-    for _ in range(limit):
-        if not brackets:
-            return False
-        shorter = brackets.replace(b"{}", b"").replace(b"[]", b"")
-        if len(shorter) == len(brackets):
-            break
-        brackets = shorter
-    return payload.depth_of(window, stop_at=limit) > limit
 
 
 def _names(document: bytes) -> list[str]:

@@ -7,8 +7,8 @@ head and reported, never held. Knows nothing of what a line means.
 
 from __future__ import annotations
 
-from itertools import accumulate, count
-from operator import add
+from io import BytesIO
+from itertools import accumulate
 
 import msgspec
 
@@ -46,6 +46,11 @@ class Lines(msgspec.Struct, frozen=True, gc=False):
         return (self.ends[index - 1] if index else self.start), self.ends[index]
 
 
+def lines_of(body: bytes) -> list[bytes]:
+    """The lines of a text in which each ends with a LF, without it."""
+    return [line[:-1] for line in BytesIO(body)]
+
+
 class LineSplitter:
     """Takes windows of a stream, gives back the lines they complete.
 
@@ -61,6 +66,7 @@ class LineSplitter:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._over_long = False
+        self._rest = b""
 
     @property
     def held_bytes(self) -> int:
@@ -92,13 +98,50 @@ class LineSplitter:
         if cut < 0:
             self._keep(window)
             return None
-        lines = self._lines(window[:cut], line_end=1)
+        lines = self._lines(window[: cut + 1], line_end=1)
         self._keep(window[cut + 1 :])
         return lines
+
+    def join(self, window: bytes) -> bytes | None:
+        """What `feed` would split, as one text with all its line ends: to be given to `split` or to `skip` next.
+
+        None when no line ends in this window. Not to be called while an over-long line is passed (`is_cutting`).
+        """
+        cut = window.rfind(b"\n") + 1
+        if not cut:
+            self._keep(window)
+            return None
+        body = window[:cut]
+        if self._pending:
+            body = b"".join((*self._pending, body))
+            self._pending, self._pending_bytes = [], 0
+        self._rest = window[cut:]
+        return body
+
+    def split(self, body: bytes) -> Lines:
+        """The lines of a text that `join` gave."""
+        lines = self._lines(body, line_end=1)
+        self._keep_rest()
+        return lines
+
+    def passed(self, body: bytes, lines: int) -> None:
+        """Pass a text that `join` gave, of so many lines."""
+        self._offset += len(body)
+        self._line += lines
+        self._keep_rest()
+
+    @property
+    def is_cutting(self) -> bool:
+        """Whether an over-long line is being passed."""
+        return self._over_long
 
     def finish(self) -> Lines | None:
         """The last line, when the stream ended without a line end."""
         return self._lines(b"", line_end=0) if self._pending_bytes else None
+
+    def _keep_rest(self) -> None:
+        rest, self._rest = self._rest, b""
+        self._keep(rest)
 
     def _keep(self, rest: bytes) -> None:
         if not rest:
@@ -112,21 +155,23 @@ class LineSplitter:
                 self._pending = [b"".join(self._pending)[:HEAD_BYTES]]
 
     def _lines(self, body: bytes, *, line_end: int) -> Lines:
+        """The lines of a text that ends with a LF, or without one (`line_end` 0), after what is pending."""
         held, was_cut = self._pending_bytes, self._over_long
-        texts = body.split(b"\n")
+        # Finds line ends several times as fast as `split` does.
+        whole = BytesIO(body).readlines() or [b""]
+        texts = [line[:-1] for line in whole] if line_end else whole
+        sizes = list(map(len, whole))
+        sizes[0] += held
         if held and not was_cut:
             # Only the line that began earlier is joined: it may be large, and is copied just once.
             texts[0] = b"".join((*self._pending, texts[0]))
             self._pending = []
-            held = 0
         has_cr = not self._keep_cr and (b"\r" in body or texts[0].endswith(b"\r"))
-        sizes = list(map(len, texts))
-        sizes[0] += held
-        ends = list(map(add, accumulate(sizes), count(self._offset + 1)))
-        ends[-1] += line_end - 1
+        ends = list(accumulate(sizes, initial=self._offset))
+        del ends[0]
         cut: tuple[int, ...] = ()
-        if was_cut or max(sizes) > self._max_line:
-            cut = self._cut(texts, sizes)
+        if was_cut or max(sizes) - line_end > self._max_line:
+            cut = self._cut(texts, [size - line_end for size in sizes])
         if was_cut:
             texts[0] = self._pending[0]
         if self._offset == 0:

@@ -10,7 +10,9 @@ kept, and bad records. The last two end a job too, at a record, so that they can
 from __future__ import annotations
 
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -89,7 +91,7 @@ class _Open:
             if start < bad.end <= end:
                 self.bad.append(bad)
                 self.bad_bytes += len(bad.raw) + _BAD_COST
-        self.filtered += sum(1 for gone in batch.gone if start < gone <= end)
+        self.filtered += bisect_right(batch.gone, end) - bisect_right(batch.gone, start)
         if self.slices and self.slices[-1].input == batch.input and self.slices[-1].end == start:
             start, line = self.slices[-1].start, self.slices.pop().line
         self.slices.append(Slice(batch.input, start, end, line))
@@ -127,6 +129,32 @@ class Batcher:
         An item larger than a whole job still gets a job of its own; refusing it is the caller's decision.
         """
         walk = _Walk(batch, items)
+        if self._keeps or batch.bad:
+            self._add_one_by_one(walk)
+        else:
+            self._add_runs(walk)
+        self._open.take(batch, items, (walk.first, len(items)), (*walk.start, batch.end, batch.next_line))
+        return walk.cuts
+
+    def _add_runs(self, walk: _Walk) -> None:
+        """Cut where rows or bytes are spent, found without looking at every item; the same cuts as one by one."""
+        reached = list(accumulate(map(len, walk.items)))
+        rows, room, _ = self._left()
+        index = passed = 0
+        while True:
+            # Each item costs its comma too, so up to `stop` they cost `reached + stop`.
+            fit = bisect_right(range(index, len(reached)), passed + index + room, key=lambda at: reached[at] + at + 1)
+            stop = index + min(max(rows, 0), fit)
+            if stop == index and rows == self._rows_max:
+                stop += 1
+            if stop >= len(reached):
+                return
+            self._cut(walk, stop)
+            rows, room, index = self._rows_max, self._room, stop
+            passed = reached[stop - 1] if stop else 0
+
+    def _add_one_by_one(self, walk: _Walk) -> None:
+        batch, items = walk.batch, walk.items
         rows, room, raw_room = self._left()
         bad_room = BAD_MAX - self._open.bad_bytes
         for index, item in enumerate(items):
@@ -144,8 +172,6 @@ class Batcher:
             raw_room -= raw_cost
         if batch.bad:
             self._pass_bad(walk, len(items), bad_room)
-        self._open.take(batch, items, (walk.first, len(items)), (*walk.start, batch.end, batch.next_line))
-        return walk.cuts
 
     def flush(self) -> Cut | None:
         """Whatever is left, or None when nothing was read since the last cut; the next batch starts a new job."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -19,6 +20,7 @@ from engine.client.client import Client
 from engine.codec.array import ArraySplitter
 from engine.codec.inflate import Inflater, inflater
 from engine.codec.payload import decode, encode
+from engine.codec.rows import decode_small, stands_once
 from engine.contract.exchange import Trace
 from engine.contract.kinds import Kind
 from engine.contract.profile import PROFILE
@@ -59,11 +61,12 @@ class Taker(Protocol):
 
 
 class Outcome(msgspec.Struct, gc=False, kw_only=True):
-    """What became of a job's rows, once its whole result was read and matched."""
+    """What became of a job's rows, once its whole result was read and matched; `decode_s` is what decoding took."""
 
     accepted: int
     ended: list[Ended]
     body_bytes: int
+    decode_s: float = 0.0
 
 
 class _Whole(msgspec.Struct, gc=False):
@@ -94,12 +97,25 @@ class _Fetch(msgspec.Struct, gc=False):
     outcome: Outcome
     bad: list[BadLine]
 
-    async def keep(self, taken: Taken) -> None:
-        """Hand on what a window brought."""
+    async def keep(self, window: Taken | bytes) -> None:
+        """Hand on what a window brought; one that was not taken yet is taken now."""
+        taken = self.timed(self.interpreter.window)(window) if isinstance(window, bytes) else window
         self.outcome.ended += taken.ended
         self.outcome.accepted += taken.accepted
         if taken.accepted:
             await self.taker.take(taken.chunk, taken.accepted)
+
+    def timed(self, read: Callable[[bytes], T]) -> Callable[[bytes], T]:
+        """A reader of windows whose time is counted."""
+
+        def run(window: bytes) -> T:
+            started = time.perf_counter()
+            try:
+                return read(window)
+            finally:
+                self.outcome.decode_s += time.perf_counter() - started
+
+        return run
 
 
 class Fetcher:
@@ -148,7 +164,9 @@ class Fetcher:
 
     async def _read_document(self, under_way: _Fetch) -> None:
         job, interpreter = under_way.job, under_way.interpreter
-        splitter = ArraySplitter(self._results, max_element=self._caps.element)
+        splitter = ArraySplitter(
+            self._results, take=under_way.timed(interpreter.elements), max_element=self._caps.element
+        )
         first: list[bytes] | None = []
         async with aclosing(self._body(job, self._lease(job), under_way.outcome)) as pieces:
             async for piece in pieces:
@@ -158,24 +176,25 @@ class Fetcher:
                         continue
                     piece, first = b"".join(first), None
                 for window in splitter.feed(piece):
-                    await under_way.keep(interpreter.window(window))
+                    await under_way.keep(window)
                 await under_way.taker.weigh(splitter.held_bytes)
         tail = None if first is None else await self._read_small(b"".join(first), under_way, splitter)
         tail = tail or _document(splitter.finish(), _Tail)
         if tail.summary is not None and (said := disagreement(tail.summary, interpreter.statuses, job.rows)):
             raise Unbalanced(said)
 
-    async def _read_small(self, text: bytes, under_way: _Fetch, splitter: ArraySplitter) -> _Tail | None:
+    async def _read_small(self, text: bytes, under_way: _Fetch, splitter: ArraySplitter[Taken]) -> _Tail | None:
         """A small document at once. Where anything is odd about it, the splitter says what, and None is answered."""
         summary, rows = None, b""
         with contextlib.suppress(RecordError):
-            whole = decode(text, self._small, max_bytes=_SMALL_BYTES)
+            whole = decode_small(text, self._small)
             summary, rows = whole.summary, bytes(whole.rows)
-        if rows[:1] == b"[" and rows[1:-1].strip() and text.count(self._member) == 1:
-            await under_way.keep(under_way.interpreter.window(rows))
+        # An element begins soon, and the array is the only one of that name.
+        if rows[:1] == b"[" and rows[1:64].strip(b" \t\r\n]") and stands_once(text, self._member, rows):
+            await under_way.keep(rows)
             return _Tail(summary)
         for window in splitter.feed(text):
-            await under_way.keep(under_way.interpreter.window(window))
+            await under_way.keep(window)
         return None
 
     async def _manifest(self, job: JobRow) -> _Manifest:
@@ -201,17 +220,18 @@ class Fetcher:
 
     async def _read_file(self, under_way: _Fetch, file: ExportFile) -> None:
         interpreter, outcome = under_way.interpreter, under_way.outcome
-        before, digest, lines = outcome.body_bytes, hashlib.sha256(), RowLines(self._caps.element)
+        before, digest = outcome.body_bytes, hashlib.sha256()
+        lines = RowLines(self._caps.element, under_way.timed(interpreter.lines))
         lease = self._file_lease(under_way.job, file)
         async with aclosing(self._body(under_way.job, lease, outcome, digest=digest)) as pieces:
             async for piece in pieces:
                 if outcome.body_bytes - before > file.bytes:
                     raise BrokenAnswer(f"file {file.name} goes on past the {file.bytes} bytes its manifest promises")
                 if (window := lines.feed(piece)) is not None:
-                    await under_way.keep(interpreter.window(window))
+                    await under_way.keep(window)
                 await under_way.taker.weigh(lines.held_bytes)
         if (window := lines.finish()) is not None:
-            await under_way.keep(interpreter.window(window))
+            await under_way.keep(window)
         under_way.bad += lines.bad
         _check_file(file, outcome.body_bytes - before, lines.rows + len(lines.bad), digest.hexdigest())
 

@@ -6,17 +6,18 @@ Plain work on windows of bytes; it fetches nothing and lands nothing. Decoders a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from engine.codec.fields import struct_of
 from engine.codec.payload import decoder
+from engine.codec.rows import array_rows, line_rows
 from engine.contract.kinds import Kind
 from engine.contract.profile import PROFILE
 from engine.errors import BrokenAnswer, PartialFailure, Unbalanced
+from engine.jobs.one_pass import Head, OnePass, head_type, key_text, one_pass
 from engine.jobs.records import Ended
 from engine.pipeline.memory import element_max
 from engine.pipeline.spec import PipelineSpec
@@ -48,9 +49,14 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     caps: Caps = Caps()
 
     @property
+    def head(self) -> type[Head]:
+        """What is matched and counted of each row."""
+        return head_type(self.match, self.status)
+
+    @property
     def heads(self) -> Any:
-        """The decoder of what is matched and counted in each row."""
-        head: Any = _head_type(self.match, self.status)
+        """The decoder of an array of them."""
+        head: Any = self.head
         return decoder(list[head])
 
 
@@ -84,10 +90,44 @@ class Interpreter:
         self._reading = reading
         self._rows_max = rows_max
         self._heads = reading.heads
+        self._known = reading.accepted | reading.rejected
+        self._one = one_pass(reading.match, reading.status, reading.row)
         row: Any = reading.row or msgspec.Raw
         self._rows = decoder(list[row])
         self.keys: list[str] = []
         self.statuses: Counter[str] = Counter()
+
+    def lines(self, body: bytes) -> tuple[int, Taken] | None:
+        """Take whole lines at once, each ended by a LF, and say how many they are.
+
+        None, with nothing taken, where they need a closer look.
+        """
+        one = self._one
+        found = None if one is None else line_rows(body, one.kind)
+        if one is None or found is None or (seen := self._admitted(one, found)) is None:
+            return None
+        if one.lands:
+            heads = None if self._are_accepted(seen) else decoder(self._reading.head).decode_lines(body)
+            return len(found), self._take(one, seen, found, heads)
+        if self._reading.takes_raw and self._are_accepted(seen):
+            self._count(one.keys(found), seen)
+            return len(found), Taken(body, len(found), [])
+        return len(found), self._take(one, seen, body[:-1].split(b"\n"), found)
+
+    def elements(self, text: bytes) -> Taken | None:
+        """Take a JSON array of rows at once; None, with nothing taken, where it needs a closer look, or is not one."""
+        one = self._one
+        found = None if one is None else array_rows(text, one.kind)
+        if one is None or found is None or (seen := self._admitted(one, found)) is None:
+            return None
+        if one.lands:
+            heads = None if self._are_accepted(seen) else self._heads.decode(text)
+            return self._take(one, seen, found, heads)
+        rows = _raws.decode(text)
+        if self._reading.takes_raw and b"\n" not in text and self._are_accepted(seen):
+            self._count(one.keys(found), seen)
+            return Taken(b"\n".join((*rows, b"")), len(rows), [])
+        return self._take(one, seen, rows, found)
 
     def window(self, text: bytes) -> Taken:
         """Take one window: a JSON array of whole row results.
@@ -96,6 +136,8 @@ class Interpreter:
             Unbalanced: more rows than the job sent, a row without its match member, or a status in no bucket.
             BrokenAnswer: these are not the bytes the platform sent.
         """
+        if (taken := self.elements(text)) is not None:
+            return taken
         _check_text(text)
         try:
             heads = self._heads.decode(text)
@@ -104,35 +146,61 @@ class Interpreter:
             return self._one_by_one(text)
         if len(self.keys) + len(heads) > self._rows_max:
             raise Unbalanced(f"the result holds more than the {self._rows_max} rows that were sent")
-        self.keys.extend([_key_text(head.key) for head in heads])
-        if self._reading.status is None:
-            self.statuses["present"] += len(heads)
-            return self._encoded(heads, rows, [])
-        seen = Counter([head.status for head in heads])
-        self.statuses.update(seen)
-        if seen.keys() <= self._reading.accepted:
-            return self._encoded(heads, rows, [])
-        good, ended = [], []
+        self._count([key_text(head.key) for head in heads], Counter(head.status for head in heads))
+        return self._sorted(heads, rows)
+
+    def _admitted(self, one: OnePass, found: list[Any]) -> Mapping[str, int] | None:
+        """The statuses of rows of which none is too many or in no bucket."""
+        if len(self.keys) + len(found) > self._rows_max:
+            return None
+        seen = one.statuses(found)
+        return seen if self._reading.status is None or seen.keys() <= self._known else None
+
+    def _are_accepted(self, seen: Mapping[str, int]) -> bool:
+        return self._reading.status is None or seen.keys() <= self._reading.accepted
+
+    def _count(self, keys: list[str], seen: Mapping[str, int]) -> None:
+        self.keys.extend(keys)
+        for status, rows in seen.items():
+            self.statuses[status] += rows
+
+    def _take(self, one: OnePass, seen: Mapping[str, int], rows: list[Any], heads: list[Any] | None) -> Taken:
+        """Count rows and encode them; `heads` tell those apart that are not all accepted."""
+        keys = one.keys(rows if one.lands else heads or [])
+        self._count(keys, seen)
+        if one.lands and self._reading.takes_raw:  # Other sinks take the columns they declared.
+            one.hide(rows)
+        if heads is None or self._are_accepted(seen):
+            return self._encoded(keys, rows, [])
+        return self._sorted(heads, rows)
+
+    def _sorted(self, heads: list[Any], rows: list[Any]) -> Taken:
+        """Every row into its bucket."""
+        reading = self._reading
+        if reading.status is None:
+            return self._encoded([key_text(head.key) for head in heads], rows, [])
+        keys, good, ended = [], [], []
         for head, row in zip(heads, rows, strict=True):
-            if head.status in self._reading.accepted:
-                good.append((head, row))
-            elif head.status in self._reading.rejected:
-                reason = _reason(head)
-                ended.append(Ended(_key_text(head.key), "rejected", "result", f"platform.{head.status}", reason))
+            key = key_text(head.key)
+            if head.status in reading.accepted:
+                keys.append(key)
+                good.append(row)
+            elif head.status in reading.rejected:
+                ended.append(Ended(key, "rejected", "result", f"platform.{head.status}", _reason(head)))
             else:
                 raise Unbalanced(
-                    f"row {_key_text(head.key)!r} has status {head.status!r}, which is in no bucket",
+                    f"row {key!r} has status {head.status!r}, which is in no bucket",
                     hint="list it under [results] accepted or rejected",
                 )
-        return self._encoded([head for head, _ in good], [row for _, row in good], ended)
+        return self._encoded(keys, good, ended)
 
-    def _encoded(self, heads: list[Any], rows: list[Any], ended: list[Ended]) -> Taken:
+    def _encoded(self, keys: list[str], rows: list[Any], ended: list[Ended]) -> Taken:
         """The accepted rows of a window, encoded; a row the sink cannot hold is dead."""
         try:
             return Taken(self._encode(rows), len(rows), ended)
         except PartialFailure as exc:
             lost = [
-                Ended(_key_text(heads[index].key), "dead", "sink", "record.encode", reason[:_REASON_MAX])
+                Ended(keys[index], "dead", "sink", "record.encode", reason[:_REASON_MAX])
                 for index, reason in exc.failures.items()
             ]
             kept = [row for index, row in enumerate(rows) if index not in exc.failures]
@@ -144,8 +212,10 @@ class Interpreter:
         if self._reading.row is not None:
             return self._reading.encode(rows)
         # Rows pass as the bytes they came in, unless a line break inside one would tear an NDJSON line.
-        if self._reading.takes_raw and not any(b"\n" in bytes(row) for row in rows):
-            return b"\n".join([bytes(row) for row in rows]) + b"\n"
+        if self._reading.takes_raw:
+            lines = b"\n".join((*rows, b""))
+            if lines.count(b"\n") == len(rows):
+                return lines
         return self._reading.encode([_plain.decode(row) for row in rows])
 
     def _one_by_one(self, text: bytes) -> Taken:
@@ -174,9 +244,8 @@ class Interpreter:
             self._rows.decode(text)
         except msgspec.DecodeError as exc:
             head = self._heads.decode(text)[0]
-            key = _key_text(head.key)
-            self.keys.append(key)
-            self.statuses[head.status if self._reading.status else "present"] += 1
+            key = key_text(head.key)
+            self._count([key], Counter([head.status]))
             return Taken(b"", 0, [Ended(key, "dead", "result", "record.type", str(exc)[:_REASON_MAX])])
         return self.window(text)
 
@@ -210,24 +279,9 @@ def difference(sent: Sequence[str], answered: Sequence[str]) -> str:
     return said
 
 
-@cache
-def _head_type(match: str, status: str | None) -> type[Any]:
-    rename = {"key": match, "status": status or "\ue000"}
-    return msgspec.defstruct(
-        "Head",
-        [
-            ("key", str | int),
-            ("status", str) if status else ("status", str, "present"),
-            ("error", Any, None),
-            ("errors", Any, None),
-        ],
-        rename=rename,
-        gc=False,
-    )
-
-
 _plain = decoder(dict[str, Any])
 _raws = decoder(list[msgspec.Raw])
+_anything = decoder(Any)
 
 
 def _check_text(text: bytes) -> None:
@@ -243,17 +297,24 @@ def _check_text(text: bytes) -> None:
             raise BrokenAnswer(f"the result is not UTF-8: {exc.reason} at byte {exc.start} of a window") from exc
 
 
-def _key_text(key: str | int) -> str:
-    return key if isinstance(key, str) else str(key)
-
-
 def _reason(head: Any) -> str:
-    if head.error:
-        return (head.error if isinstance(head.error, str) else str(head.error))[:_REASON_MAX]
-    if isinstance(head.errors, list) and head.errors:
-        said = [_fault(item) for item in head.errors[:3]]
+    if error := _told(head.error):
+        return (error if isinstance(error, str) else str(error))[:_REASON_MAX]
+    errors = _told(head.errors)
+    if isinstance(errors, list) and errors:
+        said = [_fault(item) for item in errors[:3]]
         return "; ".join(said)[:_REASON_MAX]
     return f"the platform answered {head.status!r}"
+
+
+def _told(member: msgspec.Raw) -> Any:
+    """What a row says of its failure; text that no decoder takes is told as it is."""
+    if not member:
+        return None
+    try:
+        return _anything.decode(member)
+    except (msgspec.DecodeError, RecursionError):
+        return bytes(member).decode(errors="replace")
 
 
 def _fault(item: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from engine.codec.payload import encode
+from engine.codec.payload import encode, encode_lines
 from engine.contract.kinds import Kind
 
 _SLOT = "\ue000rows\ue000"  # A private-use text that no contract value holds.
@@ -77,7 +77,8 @@ class Packer(msgspec.Struct, frozen=True):
         """What travels for each row: the record itself, or its key as JSON."""
         if self.kind.carries == "rows":
             return raws
-        return [encode(key) for key in keys]
+        # All at once: no JSON text of a key holds a line end.
+        return encode_lines(list(keys)).split(b"\n")[:-1]
 
     def body(self, items: Sequence[bytes]) -> bytes:
         """The request body."""

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from engine.codec.payload import decoder
+from engine.codec.rows import text_rows
 from engine.errors import PartialFailure
 from engine.jobs.interpret import Taken
 from engine.jobs.records import Ended
@@ -27,19 +28,18 @@ class Passing:
         self._encode = encode
         self._passes = takes_raw and row is None
         kind: Any = row or dict[str, Any]
-        self._rows = decoder(kind)
+        self._kind = kind
+        self._row = decoder(kind)
 
     def encode(self, texts: Sequence[bytes], keys: Sequence[str]) -> Taken:
         """Rows by their JSON texts, with the key of each: what lands, and the ends of those that do not fit."""
         if self._passes and not any(b"\n" in text for text in texts):
             return Taken(b"\n".join(texts) + b"\n" if texts else b"", len(texts), [])
-        rows, names, ended = [], [], []
-        for text, key in zip(texts, keys, strict=True):
-            try:
-                rows.append(self._rows.decode(text))
-                names.append(key)
-            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-                ended.append(Ended(key, "dead", "sink", "record.type", str(exc)[:_REASON_MAX]))
+        ended: list[Ended] = []
+        names = list(keys)
+        rows = text_rows(list(texts), self._kind)
+        if rows is None:
+            rows, names = self._one_by_one(texts, keys, ended)
         try:
             return Taken(self._encode(rows) if rows else b"", len(rows), ended)
         except PartialFailure as exc:
@@ -49,3 +49,16 @@ class Passing:
             ]
             kept = [row for index, row in enumerate(rows) if index not in exc.failures]
             return Taken(self._encode(kept) if kept else b"", len(kept), ended)
+
+    def _one_by_one(
+        self, texts: Sequence[bytes], keys: Sequence[str], ended: list[Ended]
+    ) -> tuple[list[Any], list[str]]:
+        """The rows that fit, with their keys; the others end."""
+        rows, names = [], []
+        for text, key in zip(texts, keys, strict=True):
+            try:
+                rows.append(self._row.decode(text))
+                names.append(key)
+            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+                ended.append(Ended(key, "dead", "sink", "record.type", str(exc)[:_REASON_MAX]))
+        return rows, names

@@ -6,11 +6,16 @@ can only be found out by what is missing in the end. Knows nothing of what a row
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
 import msgspec
 
 from engine.codec.lines import Lines, LineSplitter
 from engine.codec.payload import MAX_DEPTH, check_caps, decoder, is_utf8
 from engine.errors import RecordError
+
+T = TypeVar("T")
 
 # A result with more bad lines than this is not one with bad lines but damaged.
 BAD_LINES_MAX = 1000
@@ -24,11 +29,16 @@ class BadLine(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class RowLines:
-    """Turns pieces of an NDJSON body into JSON array texts of whole rows."""
+class RowLines(Generic[T]):
+    """Turns pieces of an NDJSON body into JSON array texts of whole rows.
 
-    def __init__(self, line_max: int) -> None:
+    Or into what `take` makes of whole lines, each ended by a LF: how many they are, and a value; None where it cannot
+    take all of them at once.
+    """
+
+    def __init__(self, line_max: int, take: Callable[[bytes], tuple[int, T] | None]) -> None:
         self._splitter = LineSplitter(line_max)
+        self._take = take
         self._line_max = line_max
         self.bad: list[BadLine] = []
         self.rows = 0
@@ -38,9 +48,22 @@ class RowLines:
         """What is held back of a line that is not whole yet."""
         return self._splitter.held_bytes
 
-    def feed(self, piece: bytes) -> bytes | None:
-        """The rows that end in this piece, as one JSON array text; None when none does."""
-        return self._window(self._splitter.feed(piece))
+    def feed(self, piece: bytes) -> T | bytes | None:
+        """The rows that end in this piece, taken or as one JSON array text; None when none does."""
+        splitter = self._splitter
+        if splitter.is_cutting:
+            return self._window(splitter.feed(piece))
+        body = splitter.join(piece)
+        if body is None:
+            return None
+        # Not longer altogether than one line may be, so no line is.
+        taken = self._take(body) if len(body) <= self._line_max else None
+        if taken is None:
+            return self._window(splitter.split(body))
+        rows, value = taken
+        splitter.passed(body, rows)
+        self.rows += rows
+        return value
 
     def finish(self) -> bytes | None:
         """The last row, when the body ended without a line end."""

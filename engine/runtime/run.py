@@ -297,6 +297,7 @@ class Run:
             letters = await self._letters(job, outcome)
             took_s = clock.monotonic() - started
             self._stages.tools.observer.notice(ResultFetched(outcome.accepted, outcome.body_bytes, took_s))
+            self._stages.tools.observer.notice(Waited("decode", outcome.decode_s))
             self._stages.tools.observer.notice(
                 fetch_span(job, outcome.body_bytes, now_ns=clock.now_ns(), took_s=took_s)
             )

@@ -152,6 +152,21 @@ def test_parquet_has_typed_columns(sink, here, rows, compression):
     assert names(here / "out") == [done.name]
 
 
+@pytest.mark.parametrize("kind", ["ndjson", "csv", "parquet"])
+def test_json_that_may_be_null_is_any_json(sink, here, kind):
+    """A value, a null and an absent member: the value is written as it came, and the others are nothing."""
+    fields = {"id": "str", "more": "json | None"}
+    text = b'[{"id":"a","more":{"k":1}},{"id":"b","more":null},{"id":"c"}]'
+    path = here / "out" / write(sink(kind, fields), payload.decode(text, list[struct_of("Row", fields)])).name
+    if kind == "parquet":
+        column = pytest.importorskip("arro3.io").read_parquet(path).read_all().column("more").to_pylist()
+        assert column == ['{"k":1}', None, None]
+    elif kind == "csv":
+        assert list(csv.reader(path.read_text().splitlines()))[1:] == [["a", '{"k":1}'], ["b", ""], ["c", ""]]
+    else:
+        assert [json.loads(line)["more"] for line in path.read_text().splitlines()] == [{"k": 1}, None, None]
+
+
 def test_parquet_converts_in_bounded_memory(sink, here):
     """A part much larger than its row groups is written without being held."""
     pytest.importorskip("arro3.io")

@@ -150,3 +150,24 @@ def test_originals_keep_their_places(small_bounds: None, records: list[tuple[str
     found = [place for each in kept for place in zip(each.lines, each.starts, each.ends, strict=True)]
     assert [(line, end) for line, _, end in found] == [(line, end) for line, _, end in want]
     assert all(start <= true_start for (_, start, _), (_, true_start, _) in zip(found, want, strict=True))
+
+
+@given(
+    records=st.lists(st.tuples(st.sampled_from(["good", "good", "good", "gone"]), st.integers(1, 140)), max_size=60),
+    window=st.integers(1, 20),
+    rows=st.integers(1, 7),
+    room=st.sampled_from([30, 100, 1000]),
+)
+def test_cuts_found_by_sums_are_the_cuts_found_by_looking(
+    records: list[tuple[str, int]], window: int, rows: int, room: int
+) -> None:
+    """Items larger than a job, jobs that are just full, windows that end anywhere: either way cuts the same."""
+
+    def cuts(*, keeps: bool) -> list[tuple[object, ...]]:
+        batcher = Batcher(rows_max=rows, bytes_max=room + 10, envelope_bytes=10, keeps=keeps)
+        found = [cut for batch in _batches(records, window) for cut in batcher.add(batch, batch.raws)]
+        found += [last] if (last := batcher.flush()) else []
+        return [(cut.keys, cut.items, cut.slices, cut.ends, cut.filtered, cut.body_bytes) for cut in found]
+
+    # With originals to keep, every item is looked at.
+    assert cuts(keeps=False) == cuts(keeps=True)

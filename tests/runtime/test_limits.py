@@ -161,3 +161,19 @@ async def test_an_input_that_trickles_is_named(rig) -> None:
     assert report.accepted == 40
     assert report.limit is not None
     assert report.limit.stage == "source"
+
+
+async def test_decoding_results_is_counted(rig) -> None:
+    """What reading the windows of results took is told, so that it can be named where it is most of the time."""
+
+    class Ears:
+        told = 0.0
+
+        def notice(self, event: object) -> None:
+            if isinstance(event, Waited) and event.reason == "decode":
+                self.told += event.took_s
+
+    ears = Ears()
+    rig.write(300)
+    await rig.run(observer=ears)
+    assert 0 < ears.told < 10

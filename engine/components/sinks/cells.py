@@ -55,6 +55,11 @@ def json_text(value: Any) -> str:
     return (on_one_line(text) if b"\n" in text else text).decode()
 
 
+def is_null(value: Any) -> bool:
+    """Whether a cell is nothing: None, or a null that was never decoded."""
+    return value is None or (type(value) is msgspec.Raw and bytes(value) == b"null")
+
+
 def on_one_line(text: bytes) -> bytes:
     """JSON that was never decoded may have line ends between its tokens; JSON strings have none."""
     return payload.encode(payload.decoder(Any).decode(text))

@@ -9,16 +9,22 @@ from __future__ import annotations
 import csv
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from io import StringIO
+from operator import itemgetter
 from typing import Any
 
 from engine.codec.fields import parse_fields
-from engine.components.sinks.cells import Cells, json_text
+from engine.components.sinks.cells import Cells, is_null, json_text
 from engine.components.sinks.directory import Directory
 from engine.components.sinks.parts import FilePart
 from engine.pipeline.spec import SinkSpec
 
 # What a spreadsheet takes for a formula (CWE-1236, OWASP ASVS 1.2.10), full-width forms included.
 _RISKY = tuple("=+-@\t\r\0＝＋－＠")  # noqa: RUF001 - the look-alikes are the point
+
+_RISKY_STARTS = frozenset(_RISKY)
+_NUMBERS, _TEXT = {int, float}, {str}
+_start = itemgetter(slice(1))
 
 
 class CsvSink:
@@ -30,14 +36,30 @@ class CsvSink:
     def __init__(self, spec: SinkSpec, fields: Mapping[str, str], directory: Directory) -> None:
         self._spec = spec
         self._directory = directory
-        self._columns = tuple(parse_fields(fields))
+        kinds = parse_fields(fields)
+        self._columns = tuple(kinds)
+        self._may_be_null = [kind.word == "json" and kind.nullable for kind in kinds.values()]
         self._cells = Cells(self._columns)
         self._header = _written([self._columns])
 
     def encode(self, rows: Sequence[Any]) -> bytes:
         """Rows as lines, each with its line end."""
+        if not rows:
+            return b""
+        columns = zip(*self._cells.of(rows), strict=True)
+        return _written(list(zip(*map(self._column, columns, self._may_be_null), strict=True)))
+
+    def _column(self, cells: Sequence[Any], may_be_null: object) -> Sequence[Any]:
+        """The cells of a column as a CSV writer takes them: looked at together, one by one only where that tells."""
+        kinds = set(map(type, cells))
+        if kinds <= _NUMBERS:
+            return cells
+        if kinds == _TEXT and not (self._spec.formula_guard and _RISKY_STARTS.intersection(map(_start, cells))):
+            return cells
         text = self._guarded if self._spec.formula_guard else str
-        return _written([tuple(_cell(cell, text) for cell in row) for row in self._cells.of(rows)])
+        if may_be_null:
+            cells = [None if is_null(cell) else cell for cell in cells]
+        return [_cell(cell, text) for cell in cells]
 
     def begin(self, *, epoch: int, number: int) -> FilePart:
         """Open a part; the header is its first line."""
@@ -81,6 +103,11 @@ class _Lines(list[str]):
 
 
 def _written(rows: Sequence[Sequence[Any]]) -> bytes:
+    written = StringIO(newline="")
+    csv.writer(written, lineterminator="\r\n").writerows(rows)
+    text = written.getvalue()
+    if text.count("\r") == len(rows):
+        return text.replace("\r\n", "\n").encode()
     lines = _Lines()
     # A writer told to end lines with LF would leave a CR inside a cell unquoted, and readers would end
     # the line there; so it is told CRLF, and the line ends are put in afterwards.

@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.codec import payload
 from engine.codec.fields import FieldType, parse_fields
-from engine.components.sinks.cells import Cells, json_text
+from engine.components.sinks.cells import Cells, is_null, json_text
 from engine.components.sinks.directory import Directory, PartRecord
 from engine.components.sinks.parts import Unwritten, unwritable
 from engine.errors import MissingExtra, OutputError, PartialFailure
@@ -39,7 +39,7 @@ class ParquetSink:
         self._kinds = parse_fields(fields)
         self._schema = _schema(self._kinds)
         self._cells = Cells(tuple(self._kinds))
-        self._json = [i for i, kind in enumerate(self._kinds.values()) if kind.word == "json"]
+        self._json = [(i, kind.nullable) for i, kind in enumerate(self._kinds.values()) if kind.word == "json"]
         self._ints = [i for i, kind in enumerate(self._kinds.values()) if kind.word == "int"]
 
     def encode(self, rows: Sequence[Any]) -> bytes:
@@ -80,8 +80,10 @@ class ParquetSink:
 
     def _with_text(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         cells = list(row)
-        for column in self._json:
-            if cells[column] is not None:
+        for column, is_nullable in self._json:
+            if is_nullable and is_null(cells[column]):
+                cells[column] = None
+            elif cells[column] is not None:
                 cells[column] = json_text(cells[column])
         return tuple(cells)
 

@@ -15,7 +15,7 @@ from typing import Any
 from engine import failpoints
 from engine.codec.fields import parse_fields
 from engine.components.postgres import Server, explain
-from engine.components.sinks.cells import Cells, json_text
+from engine.components.sinks.cells import Cells, is_null, json_text
 from engine.components.sinks.directory import PartRecord
 from engine.components.sinks.spool import Spool, spooled_name
 from engine.components.sinks.tables import Table, look_at
@@ -40,7 +40,10 @@ class PostgresSink:
             raise ConfigError("a postgres sink needs `url` and `table`")
         kinds = parse_fields(fields)
         self._cells = Cells(tuple(kinds))
-        self._texts = [_TEXTS.get(kind.word, _escaped) for kind in kinds.values()]
+        self._texts = [
+            _nullable_json if kind.word == "json" and kind.nullable else _TEXTS.get(kind.word, _escaped)
+            for kind in kinds.values()
+        ]
         self._keys = [(name, list(kinds).index(name)) for name in spec.key if name in kinds]
         self._table = Table(
             name=spec.table,
@@ -229,6 +232,10 @@ def _escaped(cell: Any) -> str:
     return cell.translate(_ESCAPED) if _SPECIAL.search(cell) else cell  # type: ignore[no-any-return]
 
 
+def _nullable_json(cell: Any) -> str:
+    return _NULL if cell is None or is_null(cell) else json_text(cell).translate(_ESCAPED)
+
+
 def _plain(write: Callable[[Any], str]) -> Callable[[Any], str]:
     return lambda cell: _NULL if cell is None else write(cell)
 
@@ -239,5 +246,5 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "bool": _plain(lambda cell: "t" if cell else "f"),
     "datetime": _plain(lambda cell: cell.isoformat()),
     "date": _plain(lambda cell: cell.isoformat()),
-    "json": _plain(lambda cell: _NULL if (text := json_text(cell)) == "null" else text.translate(_ESCAPED)),
+    "json": _plain(lambda cell: json_text(cell).translate(_ESCAPED)),
 }

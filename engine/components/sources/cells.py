@@ -9,18 +9,18 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.codec import payload
-from engine.codec.fields import FieldType
+from engine.codec.fields import FieldType, plain_struct
+from engine.codec.lines import lines_of
 from engine.errors import RecordError
 
 # Python's own int() and float() also take "1_000", " 1", "inf" and digits of other scripts.
 _INT = re.compile(r"[+-]?[0-9]{1,4000}")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_INTS = re.compile(r"(?>(?:[+-]?[0-9]{1,4000}\n)*)")
-_FLOATS = re.compile(r"(?>(?:[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\n)*)")
+_INT_MAX = 4000
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -44,18 +44,33 @@ def column_reader(kind: FieldType) -> Callable[[Sequence[str]], Sequence[Any]]:
 
 
 def _ints(texts: Sequence[str]) -> list[int]:
-    if not _INTS.fullmatch("\n".join((*texts, ""))):
+    if not _holds_only("".join(texts), b"0123456789+-") or max(map(len, texts), default=0) > _INT_MAX:
         raise ValueError("a cell is no whole number")
     return list(map(int, texts))
 
 
 def _floats(texts: Sequence[str]) -> list[float]:
-    if not _FLOATS.fullmatch("\n".join((*texts, ""))):
+    if not _holds_only("".join(texts), b"0123456789+-.eE"):
         raise ValueError("a cell is no number")
     numbers = list(map(float, texts))
     if math.inf in numbers or -math.inf in numbers:
         raise ValueError("a number is too large")
     return numbers
+
+
+def _holds_only(text: str, marks: bytes) -> bool:
+    """With nothing but these marks in it, a text that Python takes for a number is one to `_INT` or `_FLOAT` too."""
+    return text.isascii() and not text.encode().translate(None, marks)
+
+
+def json_rows(columns: Mapping[str, Iterable[Any]]) -> list[bytes]:
+    """The JSON text of each row of a table, by its columns."""
+    kind = plain_struct(tuple(columns))
+    if kind is None:
+        rows: list[Any] = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    else:
+        rows = list(map(kind, *columns.values()))
+    return lines_of(payload.encode_lines(rows))
 
 
 def _int(text: str) -> int:

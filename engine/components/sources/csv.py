@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice, repeat
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from engine.codec import payload
 from engine.codec.fields import FieldType, parse_fields
 from engine.codec.lines import Lines, LineSplitter
-from engine.components.sources.cells import cell_reader, column_reader
+from engine.components.sources.cells import cell_reader, column_reader, json_rows
 from engine.components.sources.files import VALUES_MAX, FileSource, too_long
 from engine.components.sources.streams import InputStream
 from engine.errors import InputError
@@ -116,7 +116,7 @@ class CsvSource(FileSource):
         for window in lines:
             held = window if held is None else _joined(held, window)
             held_bytes = held.end - held.start
-            may_end = may_end or any(b'"' in text for text in window.texts)
+            may_end = may_end or (next_try > 0 and any(b'"' in text for text in window.texts))
             is_full = held_bytes > self.spec.line_max or len(held.texts) > _ROW_LINES_MAX
             if next_try and not is_full and (held_bytes < next_try or not may_end):
                 continue
@@ -177,10 +177,11 @@ class CsvSource(FileSource):
         """The batch, if every line is a good row by itself: whole columns are read at once."""
         is_header = lines.start == 0 and not self.spec.header
         texts = lines.texts[is_header:]
-        if lines.cut or not texts or any(b'"' in text for text in lines.texts):
+        body = b"\n".join(texts)
+        if lines.cut or not texts or b'"' in body:
             return None
         try:
-            rows = list(csv.reader(_decoded(texts, is_strict=True)[0], delimiter=self.spec.delimiter, strict=True))
+            rows = self._cells_of(body, texts)
             if set(map(len, rows)) != {len(self._columns)}:
                 return None
             columns: dict[str, Any] = dict(zip(self._columns, zip(*rows, strict=True), strict=True))
@@ -193,23 +194,32 @@ class CsvSource(FileSource):
             return None
         if self._kinds.get(self.spec.key, _TEXT).word == "int":
             keys = map(str, columns[self.spec.key])
-        columns |= {field: repeat(None, len(rows)) for field in self._absent}
-        # All columns are of one length, as all rows were.
-        values = [dict(zip(columns, row, strict=False)) for row in zip(*columns.values(), strict=True)]
+        columns |= {field: [None] * len(rows) for field in self._absent}
+        values: list[dict[str, Any]] | None = None
+        if self.want_values:
+            # All columns are of one length, as all rows were.
+            values = [dict(zip(columns, row, strict=False)) for row in zip(*columns.values(), strict=True)]
         return Batch(
             input=name,
             start=lines.start,
             end=lines.end,
             line=lines.line,
             next_line=lines.next_line,
-            raws=payload.encode_lines(values).split(b"\n")[:-1],
+            raws=json_rows(columns),
             ends=lines.ends[is_header:],
             lines=range(lines.line + is_header, lines.next_line),
             keys=list(keys),
-            values=values if self.want_values else None,
+            values=values,
             bad=[],
             gone=[],
         )
+
+    def _cells_of(self, body: bytes, texts: list[bytes]) -> list[list[str]]:
+        """The cells of lines without quotes; where nothing else of CSV is in them either, by splitting alone."""
+        delimiter = self.spec.delimiter
+        if b"\r" in body or len(max(texts, key=len)) > csv.field_size_limit():
+            return list(csv.reader(_decoded(texts, is_strict=True)[0], delimiter=delimiter, strict=True))
+        return [line.split(delimiter) for line in body.decode().split("\n")]
 
     def _take(self, row: _Row, keys: list[str], values: list[dict[str, Any]]) -> bool:
         """Turn cells into a value and its key; if they do not fit, write into the row why."""

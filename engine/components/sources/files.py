@@ -14,6 +14,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 
 from engine.codec.lines import HEAD_BYTES as LINE_HEAD
@@ -237,6 +238,7 @@ def _is_file_or_pattern(path: str) -> bool:
         return True
 
 
+@lru_cache(maxsize=64)  # Asked for at the end of each job, mostly with the same bytes.
 def _digest(head: bytes) -> str:
     return hashlib.sha256(head).hexdigest()
 

@@ -26,7 +26,7 @@ class JsonSource(CountedSource):
     def _texts_of(self, name: str, body: Body) -> Iterator[list[bytes]]:
         stream = InputStream(name, encoding_of(name, self.spec.compression), self._stop, body)
         member = self.spec.rows
-        splitter = ArraySplitter(member or _ROWS, max_element=self.spec.line_max)
+        splitter: ArraySplitter[bytes] = ArraySplitter(member or _ROWS, max_element=self.spec.line_max)
         try:
             if member is None:
                 # An array alone is read as the one member of an object.

@@ -16,12 +16,14 @@ import msgspec
 from engine.codec import payload
 from engine.codec.fields import attributes, parse_fields, struct_from
 from engine.codec.lines import Lines
+from engine.codec.rows import text_rows
 from engine.components.sources.files import VALUES_MAX, FileSource, too_long
 from engine.components.sources.streams import InputStream
 from engine.errors import CapExceeded, RecordError
 from engine.pipeline.spec import SourceSpec
 from engine.record import BadRecord, Batch
 
+_ONLY_TEXT = {str}
 _BLANKS = b" \t\r\n"
 # Rows below this are decoded without asking what they will take.
 _SMALL_BYTES = 256 * 1024
@@ -60,47 +62,39 @@ class NdjsonSource(FileSource):
         """The batch, if every line is blank or a good record."""
         if window.cut:
             return None
-        raws = [text.strip(_BLANKS) for text in window.texts]
+        raws = window.texts
         ends: Sequence[int] = window.ends
         numbers: Sequence[int] = range(window.line, window.next_line)
-        if b"" in raws:
-            kept = [index for index, raw in enumerate(raws) if raw]
-            raws = [raws[index] for index in kept]
-            ends = [ends[index] for index in kept]
-            numbers = [numbers[index] for index in kept]
+        rows = text_rows(raws, self._row)
+        if rows is None:
+            raws = [text.strip(_BLANKS) for text in raws]
+            if b"" in raws:
+                kept = [index for index, raw in enumerate(raws) if raw]
+                raws = [raws[index] for index in kept]
+                ends = [ends[index] for index in kept]
+                numbers = [numbers[index] for index in kept]
+            rows = text_rows(raws, self._row) if raws else []
+        if rows is None or (keys := self._keys(raws, rows)) is None:
+            return None
         try:
-            keys = self._keys(raws)
             values = self._values(raws)
-        except (_Bad, CapExceeded, msgspec.DecodeError, ValueError, RecursionError):
+        except (_Bad, msgspec.DecodeError, ValueError, RecursionError):
             return None
         batch = _empty(name, window)
         batch.raws, batch.ends, batch.lines, batch.keys, batch.values = raws, ends, numbers, keys, values
         return batch
 
-    def _keys(self, raws: list[bytes]) -> list[str]:
-        """Check all lines at once and give their keys; raises when any is not as it should be."""
-        if not raws:
-            return []
-        body = b"\n".join(raws)
-        # The decoder takes an object over two lines, or two on one line. The first cannot be where each
-        # line end stands between } and {, and without the first, the second shows in the number of rows.
-        if not body.startswith(b"{") or body.count(b"}\n{") != len(raws) - 1:
-            raise _Bad("record.json", "not one object per line")
-        if not payload.is_utf8(body):
-            raise _Bad("record.encoding", "not UTF-8")
-        rows = payload.decoder(self._row).decode_lines(body)
-        if len(rows) != len(raws):
-            raise _Bad("record.json", "not one object per line")
-        keys = [key if type(key) is str else str(key) for key in map(self._key_of, rows)]
+    def _keys(self, raws: list[bytes], rows: list[Any]) -> list[str] | None:
+        """The keys of a window's rows; None when one is not as it should be."""
+        keys = list(map(self._key_of, rows))
+        if not set(map(type, keys)) <= _ONLY_TEXT:
+            keys = list(map(str, keys))
         if "" in keys:
-            raise self._no_key("it is empty")
-        # A deep row would be refused with its whole job. Most windows are let through by counting.
-        if body.count(b"{") + body.count(b"[") > len(raws) + payload.MAX_DEPTH:
-            for raw in raws:
-                payload.check_caps(raw, max_bytes=len(raw))
+            return None
         # One search of the whole window; only where the name stands more often than rows, each row is looked at.
-        if body.count(self._quoted_key) > len(raws) and any(payload.has_twice(raw, self.spec.key) for raw in raws):
-            raise _Bad("record.key_twice", "the key stands twice in a row")
+        found = b"\n".join(raws).count(self._quoted_key)
+        if found > len(raws) and any(payload.has_twice(raw, self.spec.key) for raw in raws):
+            return None
         return keys
 
     def _values(self, raws: list[bytes]) -> list[dict[str, Any]] | None:
