@@ -16,7 +16,7 @@ import msgspec
 from engine.access import asking_also, platform_name
 from engine.clock import SystemClock
 from engine.codec.fields import struct_of
-from engine.components.catalog import open_letters, open_sink, open_source, open_transforms
+from engine.components.catalog import open_letters, open_source, open_transforms, sink_of
 from engine.components.sources.pages import Gate
 from engine.contract.exchange import Trace
 from engine.contract.profile import PROFILE
@@ -116,7 +116,7 @@ async def run_pipeline(
         if order.replay is not None:
             opening = await open_replay(ledger, spec, order.replay, now_ns=clock.now_ns())
         shelf = None if opening is None else Shelf(ledger.path, opening.run.run_id)
-        parts = _open_parts(order, tools, shelf)
+        parts = _open_parts(order, settings, tools, shelf)
         asked = Order(spec=order.judged, spec_path=spec_path, platform=order.platform or platform_name(settings))
         session = Session(order=asked, tools=tools, tally=tally, reader=parts.reader, sink=parts.sink)
         opened = await session.open(fresh=order.fresh, opening=opening)
@@ -159,12 +159,13 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate
 
 
-def _open_parts(order: RunOrder, tools: Tools, shelf: Shelf | None) -> _Parts:
-    spec, share = order.spec, order.share
-    gate, want_values = Gate(), bool(spec.transform)
-    opening = partial(open_source, gate=gate, want_values=want_values, values_max=values_max(spec), share=share)
-    is_kept = not opening(spec.source).can_reread
-    source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=is_kept))
+def _open_parts(order: RunOrder, settings: Settings, tools: Tools, shelf: Shelf | None) -> _Parts:
+    spec, gate, store, share = order.spec, Gate(), settings.objects, order.share
+    want_values, base = bool(spec.transform), Path(order.spec_path).resolve().parent
+    opening = partial(
+        open_source, gate=gate, store=store, want_values=want_values, values_max=values_max(spec), share=share
+    )
+    source = msgspec.structs.replace(spec.source, line_max=line_max(spec, is_kept=not opening(spec.source).can_reread))
     packer, batch_bytes = lines_of(spec)
     if spec.job is not None:
         packer = packer_of(PROFILE.kinds[spec.job.kind], spec.job.payload, secrecy_level=spec.job.secrecy_level)
@@ -173,13 +174,13 @@ def _open_parts(order: RunOrder, tools: Tools, shelf: Shelf | None) -> _Parts:
         open_source=partial(opening, source)
         if shelf is None
         else partial(open_letters, source, shelf, want_values=want_values),
-        transforms=open_transforms(spec.transform, base=Path(order.spec_path).resolve().parent),
+        transforms=open_transforms(spec.transform, base=base),
         key=spec.source.key,
         packer=packer,
         item_max=batch_bytes - packer.envelope_bytes - 1,
         tools=tools,
     )
-    sink = open_sink(spec.sink, spec.results.fields, pipeline=spec.name, share=share)
+    sink = sink_of(spec, owner=tools.ledger.identity, store=store, base=base, share=share)
     return _Parts(reader=reader, sink=sink, tools=tools, gate=gate)
 
 
@@ -205,7 +206,7 @@ async def _work(
 
 def _landing(spec: PipelineSpec, opened: Opened, parts: _Parts) -> Landing:
     return Landing(
-        sink=parts.sink, spec=spec.sink, run=opened.run, pipeline=spec.name, tools=parts.tools, parts=opened.parts
+        sink=parts.sink, spec=spec, run=opened.run, recall=parts.reader.recall, tools=parts.tools, parts=opened.parts
     )
 
 
@@ -223,7 +224,7 @@ def _direct(spec: PipelineSpec, opened: Opened, parts: _Parts, platform: Platfor
         passing=Passing(
             row=struct_of("ResultRow", spec.results.fields) if spec.results.fields else None,
             encode=parts.sink.encode,
-            takes_raw=spec.sink.type == "ndjson",
+            takes_raw=spec.sink.takes_raw,
         ),
         tools=tools,
         ready=Edge(bytes_max=budget_of(spec.memory) // 4),

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from engine.contract.exchange import Request, Response
 from engine.events import Event
-from engine.record import Batch, Mark, Slice
+from engine.record import Batch, Mark, RefusedRow, Slice
 
 
 class Clock(Protocol):
@@ -162,6 +162,10 @@ class PartFile(Protocol):
     @property
     def sha256(self) -> str:
         """Hex digest of the final file."""
+
+    @property
+    def refused(self) -> Sequence[RefusedRow]:
+        """Rows that were appended and are not in it, by index; only a sink that judges rows at the end has any."""
 
 
 class Sink(Protocol):

@@ -92,6 +92,14 @@ class Batch(msgspec.Struct, gc=False):
         return self.lines[index] + 1 if self.after is None else self.after[index]
 
 
+class RefusedRow(msgspec.Struct, frozen=True, gc=False):
+    """A row that a sink could not hold, found when its part was finished: its index in the part, its key, and why."""
+
+    index: int
+    key: str
+    reason: str
+
+
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """A record that ended as rejected (the platform refused it) or dead (we gave up).
 

@@ -149,6 +149,16 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     log_format: Annotated[Literal["text", "json"], Meta(description="Of log and progress lines.")] = "text"
 
 
+class ObjectsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[objects]`: the S3-compatible store that `s3://` paths lead to; without keys, AWS' own places are looked in."""
+
+    endpoint: Annotated[str | None, Meta(description="URL of a store that is not AWS'.")] = None
+    region: Annotated[str | None, Meta(description="Of the buckets.")] = None
+    access_key_id: Annotated[Secret | None, Meta(description="A reference: ${secret:env:…}.")] = None
+    secret_access_key: Annotated[Secret | None, Meta(description="A reference: ${secret:file:…}.")] = None
+    session_token: Annotated[Secret | None, Meta(description="Of temporary keys; a reference.")] = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything `config.toml` says."""
 
@@ -156,3 +166,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     state_dir: Annotated[str, Meta(description="Where ledgers, dead letters and schemas live.")] = ".engine"
     platform: Platform = Platform()
     telemetry: TelemetrySettings = TelemetrySettings()
+    objects: ObjectsSettings = ObjectsSettings()

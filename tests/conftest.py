@@ -3,12 +3,14 @@
 What belongs to one room (an emulator, a ledger, a fake clock) lives in that room's own conftest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.runtime.database import Server, serving
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,3 +43,10 @@ def vectors() -> Callable[[str], Path]:
         return path
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL of ours, on loopback; skips by name where it is not installed."""
+    with serving() as server:
+        yield server

@@ -54,6 +54,10 @@ def check(pipelines: Sequence[Pipeline]) -> None:
                 hint="--set sink.type=ndjson --set sink.compression=none",
             )
         path = Path(sink.path)
+        if any("://" in place for place in (sink.path, *pipeline.spec.source.paths)):
+            raise ConfigError(
+                f"{where}: chaos leaves object stores alone", hint="--set source.paths=… and --set sink.path=out"
+            )
         if path.is_absolute() or ".." in path.parts or not path.parts:
             raise ConfigError(
                 f"{where}: sink.path must be a relative directory, so that chaos writes to its scratch directory only",

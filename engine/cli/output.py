@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from engine.cli.spout import Spout
@@ -74,8 +74,8 @@ def emit(text: str) -> None:
         raise OutputError(f"standard output: {exc.strerror}", hint="free space, or send it elsewhere") from exc
 
 
-def emit_json(value: Any) -> None:
-    """Write one JSON value as one line of data.
+def emit_json(value: Any, say: Callable[[str], None] = emit) -> None:
+    """Write one JSON value as one line of data, to stdout or by `say`.
 
     Raises:
         PipeClosed: nobody reads it any more.
@@ -83,7 +83,7 @@ def emit_json(value: Any) -> None:
     # Imported here: help must not load the JSON libraries.
     from engine.codec.payload import encode
 
-    emit(encode(value).decode("utf-8"))
+    say(encode(value).decode("utf-8"))
 
 
 def tell(text: str) -> None:

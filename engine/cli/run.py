@@ -146,12 +146,13 @@ def run_one(invocation: Invocation, settings: Settings, spec: PipelineSpec, path
         tell(render(exc, invocation.paint(), debug=invocation.is_debug))
         _end_json(options, spec, outcome="failed", code=exit_code_of(exc), error=exc)
         return exit_code_of(exc)
+    say = _voice(spec)
     if options.as_json:
-        emit_json(report_fields(report))
+        emit_json(report_fields(report), say)
         if report.exit_code:
             tell("\n".join(report_lines(report, path, invocation.paint())))
     else:
-        emit("\n".join(report_lines(report, path, invocation.paint_out())))
+        say("\n".join(report_lines(report, path, invocation.paint_out() if say is emit else invocation.paint())))
     return report.exit_code
 
 
@@ -265,6 +266,11 @@ def on_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return runner.run(make())
 
 
+def _voice(spec: PipelineSpec) -> Callable[[str], None]:
+    """What a run says its end by: where its rows go to stdout, nothing else may stand among them."""
+    return tell if spec.sink.type == "stdout" else emit
+
+
 def _end_json(
     options: RunOptions, spec: PipelineSpec, *, outcome: str, code: int, error: EngineError | None = None
 ) -> None:
@@ -277,4 +283,4 @@ def _end_json(
     fields |= {"outcome": outcome, "exit_code": code}
     if error:
         fields["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
-    emit_json(fields)
+    emit_json(fields, _voice(spec))

@@ -20,9 +20,14 @@ from engine.contract.profile import PROFILE, Profile
 from engine.errors import RecordError
 from engine.loopback import is_loopback
 from engine.pipeline.callback import check_callback
+from engine.pipeline.databases import check_databases
 from engine.pipeline.findings import Fault, did_you_mean
+from engine.pipeline.formats import check_formats
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB
+from engine.pipeline.objects import check_objects
+from engine.pipeline.outputs import check_outputs
+from engine.pipeline.plugins import check_plugins
 from engine.pipeline.routes import check_routes
 from engine.pipeline.scenario import ScenarioSpec, check_scenarios
 from engine.pipeline.spec import (
@@ -64,6 +69,7 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults.append(_too_little(parts.memory))
     if parts.source:
         faults += _source(parts.source, parts.memory)
+        faults += check_formats(parts.source)
         faults += _field_types(parts.source.fields, ("source", "fields"))
     for index, transform in enumerate(parts.transform):
         if transform:
@@ -77,8 +83,12 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults += _field_types(parts.results.fields, ("results", "fields"))
     if parts.sink:
         faults += _sink(parts.sink, parts)
+        faults += check_outputs(parts.sink)
     faults += _between(parts)
     faults += check_routes(parts.source, parts.request, parts.sink)
+    faults += check_plugins(parts.source, parts.sink)
+    faults += check_objects(parts.source, parts.sink)
+    faults += check_databases(parts.source, parts.sink, parts.results)
     faults += check_scenarios(parts.test, reads_files=parts.source is None or parts.source.type != "platform")
     return faults
 
@@ -109,7 +119,7 @@ def _source(source: SourceSpec, memory: int | None) -> Iterator[Fault]:
         yield _fault(("source", "paths"), "conflict", "stdin (`-`) can be read only once")
     if any(not path for path in source.paths):
         yield _fault(("source", "paths"), "range", "an empty path names no file")
-    if not source.paths and source.type != "platform":
+    if not source.paths and source.type not in ("platform", "postgres", "plugin"):
         yield _fault(("source", "paths"), "missing", "`paths` is missing in [source]", 'paths = ["in/*.ndjson"]')
     if source.type != "csv":
         if source.delimiter != ",":
@@ -215,7 +225,7 @@ def _sink(sink: SinkSpec, parts: Parts) -> Iterator[Fault]:
         yield _fault(("sink", "type"), "missing", message, 'for example: id = "str"')
     if sink.type == "parquet" and parts.memory is not None and sink.row_group > parts.memory:
         yield _fault(("sink", "row_group"), "conflict", "a row group does not fit into `memory`")
-    if not sink.path and sink.type != "platform":
+    if not sink.path and sink.type in ("ndjson", "csv", "parquet"):
         yield _fault(("sink", "path"), "missing", "`path` is missing in [sink]", 'path = "out/name"')
     if not sink.path:
         return
@@ -275,9 +285,14 @@ def _addresses(settings: Settings) -> Iterator[Fault]:
             urls["platform", "live", "auth_url"] = platform.live.auth_url
             urls["platform", "live", "api_url"] = platform.live.api_url
             urls["platform", "live", "docs_url"] = platform.live.docs_url
+    urls["objects", "endpoint"] = settings.objects.endpoint
     for at, url in urls.items():
         if url is not None:
-            yield from _address(at, url, carries_secrets=at[0] == "platform")
+            yield from _address(at, url, carries_secrets=at[0] != "telemetry")
+    keys = (settings.objects.access_key_id, settings.objects.secret_access_key)
+    if any(keys) and not all(keys):
+        message = "`access_key_id` and `secret_access_key` belong together"
+        yield _fault(("objects", "access_key_id" if keys[0] else "secret_access_key"), "conflict", message)
     if platform.emulator.sandbox_url and not platform.emulator.url:
         message = "`sandbox_url` without `url`: which emulator is meant?"
         yield _fault(("platform", "emulator", "sandbox_url"), "conflict", message)

@@ -41,6 +41,8 @@ _SECRET_VALUE = re.compile(
     _NAMED + r"""(\"{3}.*?(?:\"{3}|$)|'{3}.*?(?:'{3}|$)|"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,}]+)""",
 )
 _SECRET_BLOCK = re.compile(_NAMED + r"""("{3}|'{3})""")
+# The user part of a URL (RFC 3986 section 3.2.1), which holds a password; one that was not encoded may hold a slash.
+_CREDENTIALS = re.compile(r"""(?<=://)[^\s"']{1,2048}(?=@)""")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +67,12 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 def is_secret_name(name: str) -> bool:
     """Whether a key of this name would hold a secret."""
     return bool(_SECRET_NAME.search(name))
+
+
+def holds_credentials(text: str) -> bool:
+    """Whether a text is, or holds, a URL with a password in it."""
+    found = _CREDENTIALS.search(text)
+    return found is not None and ":" in found[0]
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -94,6 +102,7 @@ def excerpt_of(text: str, line: int) -> str:
     if _is_inside_secret("\n".join(lines[: line - 1])):
         return "*" * len(shown.rstrip("\r"))
     shown = _SECRET_VALUE.sub(_mask, shown.rstrip("\r"))
+    shown = _CREDENTIALS.sub(lambda found: "*" * len(found[0]), shown)
     return "".join(mark if mark.isprintable() else " " for mark in shown)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from engine.errors import ConfigError, PlanError
-from engine.pipeline.findings import Document, Fault, did_you_mean, is_secret_name, to_findings
+from engine.pipeline.findings import Document, Fault, did_you_mean, holds_credentials, is_secret_name, to_findings
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.spec import PipelineSpec
 from engine.pipeline.substitute import has_reference
@@ -40,7 +40,8 @@ def overlay(tables: dict[str, Any], env: Mapping[str, str], overrides: Mapping[s
     for dotted, text in overrides.items():
         path: KeyPath = tuple(dotted.split("."))
         _put(layered, path, text, f"--set {dotted}")
-        if is_secret_name(str(path[-1])) and "fields" not in path and not has_reference(text):
+        is_secret = is_secret_name(str(path[-1])) and "fields" not in path and not has_reference(text)
+        if is_secret or holds_credentials(text):
             # The arguments of a process can be read by everybody on the machine.
             hint = f"--set '{dotted}=${{secret:env:NAME}}'"
             layered.faults.append(

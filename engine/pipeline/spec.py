@@ -26,7 +26,8 @@ class SourceSpec(_Table, frozen=True):
     """`[source]`: where rows come from."""
 
     type: Annotated[
-        Literal["ndjson", "csv", "platform"], Meta(description="Format of the input; platform: a listing route.")
+        Literal["ndjson", "csv", "json", "parquet", "platform", "postgres", "plugin"],
+        Meta(description="Format of the input, or what brings the rows: a listing route, a table, a plug-in."),
     ]
     key: Annotated[str, Meta(description="Field that identifies a row in results, dead letters and replay.")]
     paths: Annotated[
@@ -36,6 +37,18 @@ class SourceSpec(_Table, frozen=True):
     members: Annotated[
         dict[str, Any], Meta(description="platform only: members of its question, filters for one.")
     ] = {}
+    url: Annotated[
+        Secret | None, Meta(description="postgres only: a reference, ${secret:env:…}, to postgresql://USER:PASSWORD@…")
+    ] = None
+    table: Annotated[str | None, Meta(description="postgres only: table or schema.table; or give `query`.")] = None
+    query: Annotated[str | None, Meta(description="postgres only: a SELECT whose rows are read; or give `table`.")] = (
+        None
+    )
+    cursor: Annotated[
+        tuple[str, ...],
+        Meta(description="postgres only: columns that grow and tell rows apart; reading goes on after the last."),
+    ] = ()
+    timeout: Annotated[Seconds, Meta(description="postgres only: longest wait for a page of rows.", gt=0)] = 300.0
     fields: Annotated[
         dict[str, str],
         Meta(description="Field types: str, int, float, bool, datetime, date, json, enum(a, b), each with `| None`."),
@@ -45,6 +58,11 @@ class SourceSpec(_Table, frozen=True):
     ] = "auto"
     delimiter: Annotated[str, Meta(description="CSV only: one character.", min_length=1, max_length=1)] = ","
     header: Annotated[tuple[str, ...], Meta(description="CSV only: column names when the file has no header.")] = ()
+    use: Annotated[str | None, Meta(description="plugin only: its name among the entry points engine.sources.")] = None
+    options: Annotated[dict[str, Any], Meta(description="plugin only: what it takes.")] = {}
+    rows: Annotated[
+        str | None, Meta(description="JSON only: member that holds the rows; without it the document is the array.")
+    ] = None
     line_max: Annotated[Bytes, Meta(description="Longest record; a longer one is a dead letter.", ge=1)] = (
         64 * 1024 * 1024
     )
@@ -61,10 +79,11 @@ class TransformSpec(_Table, frozen=True):
     flatten  `fields` = ["a"], or all: members of objects become members of the row, named with `separator`
     python   `call` = "module:function" over a batch: list of dicts in, list of dicts (or None to filter) out;
              `timeout` = "60s": a call that takes longer ends the run
+    plugin   `use` = "name" of an installed entry point, `options` = what it takes, `timeout` as for python
     """
 
     type: Annotated[
-        Literal["select", "rename", "set", "map", "filter", "cast", "mask", "flatten", "python"],
+        Literal["select", "rename", "set", "map", "filter", "cast", "mask", "flatten", "python", "plugin"],
         Meta(description="What it does to each row."),
     ]
     fields: Annotated[
@@ -95,6 +114,8 @@ class TransformSpec(_Table, frozen=True):
     )
     call: Annotated[str | None, Meta(description='python: "module:function".')] = None
     timeout: Annotated[Seconds, Meta(description="python: longest call, over a batch; 60s.", gt=0)] | None = None
+    use: Annotated[str | None, Meta(description="plugin: its name among the entry points engine.transforms.")] = None
+    options: Annotated[dict[str, Any] | None, Meta(description="plugin: what it takes.")] = None
 
 
 class BatchSpec(_Table, frozen=True):
@@ -193,20 +214,42 @@ class RotateSpec(_Table, frozen=True):
 
 
 class SinkSpec(_Table, frozen=True):
-    """`[sink]`: where accepted rows land: as parts in a directory with a manifest, or at a route of the platform."""
+    """`[sink]`: where accepted rows land: as parts in a directory with a manifest, in a table, or at a route."""
 
     type: Annotated[
-        Literal["ndjson", "csv", "parquet", "platform"],
-        Meta(description="Format of the parts; platform: a route that takes each row."),
+        Literal["ndjson", "csv", "parquet", "platform", "postgres", "stdout", "python", "plugin"],
+        Meta(description="Format of the parts, or what takes the rows: a route, table, stdout, function or plug-in."),
     ]
     path: Annotated[str, Meta(description="A directory, relative to the working directory.")] = ""
     route: Annotated[
         str | None, Meta(description="platform only: asked once for each row, whose members are its question.")
     ] = None
+    url: Annotated[
+        Secret | None, Meta(description="postgres only: a reference, ${secret:env:…}, to postgresql://USER:PASSWORD@…")
+    ] = None
+    table: Annotated[str | None, Meta(description="postgres only: table or schema.table; it must be there.")] = None
+    mode: Annotated[
+        Literal["upsert", "append"],
+        Meta(description="postgres only: upsert replaces the row of the same `key`, append only adds."),
+    ] = "upsert"
+    key: Annotated[tuple[str, ...], Meta(description="postgres only: columns that make a row unique, for upsert.")] = ()
+    part_column: Annotated[
+        str, Meta(description="postgres only: bigint column by which mode append finds the rows of a part again.")
+    ] = "engine_part"
+    use: Annotated[str | None, Meta(description="plugin only: its name among the entry points engine.sinks.")] = None
+    options: Annotated[dict[str, Any], Meta(description="plugin only: what it takes.")] = {}
+    call: Annotated[
+        str | None, Meta(description='python only: "module:function", called with rows and what part they are of.')
+    ] = None
     rotate: RotateSpec = RotateSpec()
     row_group: Annotated[Bytes, Meta(description="Parquet only: size of a row group.", ge=1024)] = 16 * 1024 * 1024
     compression: Annotated[Literal["none", "gzip", "zstd"], Meta(description="Of the part files.")] = "none"
     formula_guard: Annotated[bool, Meta(description="CSV only: quote text cells that a spreadsheet would run.")] = True
+
+    @property
+    def takes_raw(self) -> bool:
+        """Whether rows may stay the JSON text they are."""
+        return self.type in ("ndjson", "stdout", "python")
 
 
 class DeadLettersSpec(_Table, frozen=True):

@@ -23,11 +23,13 @@ OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "mask": (("fields",), ("how", "secret")),
     "flatten": ((), ("fields", "separator")),
     "python": (("call",), ("timeout",)),
+    "plugin": (("use",), ("options", "timeout")),
 }
 # A filter says what it keeps in one of two ways.
 _WHERE: tuple[tuple[str, ...], tuple[str, ...]] = (("where",), ())
 _ALL = (
-    "fields", "values", "field", "op", "value", "where", "bad", "how", "secret", "separator", "call", "timeout"
+    "fields", "values", "field", "op", "value", "where", "bad", "how", "secret", "separator", "call", "timeout",
+    "use", "options",
 )  # fmt: skip
 _CALL = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 

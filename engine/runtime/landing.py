@@ -18,9 +18,11 @@ import msgspec
 from engine.errors import EngineError, OutputError
 from engine.events import PartCommitted, Waited
 from engine.jobs.lifecycle import commit
-from engine.pipeline.spec import SinkSpec
+from engine.jobs.records import Recall
+from engine.pipeline.spec import PipelineSpec
 from engine.ports import Part, PartFile, Sink
 from engine.record import DeadLetter
+from engine.runtime.refusals import take_out
 from engine.runtime.spans import commit_span, job_span
 from engine.runtime.tools import Tools
 from engine.store.ledger import letter_values
@@ -59,14 +61,16 @@ class Landing:
     """Owns the parts of a run. Calls may overlap; they take turns."""
 
     def __init__(
-        self, *, sink: Sink, spec: SinkSpec, run: RunRow, pipeline: str, tools: Tools, parts: list[PartRow]
+        self, *, sink: Sink, spec: PipelineSpec, run: RunRow, recall: Recall, tools: Tools, parts: list[PartRow]
     ) -> None:
         self._sink = sink
-        self._rotate = spec.rotate
+        self._rotate = spec.sink.rotate
         # Only columns are made at the end, a row group at a time; other parts are written as they come.
-        self._finish_bytes = 3 * spec.row_group if spec.type == "parquet" else _BUFFER_BYTES
+        self._finish_bytes = 3 * spec.sink.row_group if spec.sink.type == "parquet" else _BUFFER_BYTES
         self._run = run
-        self._pipeline = pipeline
+        self._pipeline = spec.name
+        # How to name rows that the sink refuses at the end of a part.
+        self._recall = recall
         self._tools = tools
         self._parts = [part for part in parts if part.epoch == run.output_epoch]
         self._next = max((part.number for part in self._parts), default=0) + 1
@@ -186,7 +190,11 @@ class Landing:
         if filling.part.rows:
             loan = self._tools.budget.take(self._finish_bytes)
             try:
-                row = self._row(filling.number, await self._patiently(filling.part.finish))
+                file = await self._patiently(filling.part.finish)
+                if file.refused:
+                    await take_out(file.refused, filling.landed, self._recall)
+                    self._tools.tolerance.end(0, failed=len(file.refused))
+                row = self._row(filling.number, file)
             except EngineError:
                 filling.part.discard()
                 raise

@@ -42,6 +42,12 @@ def settings_digest(spec: PipelineSpec) -> str:
     }
     if spec.source.route is not None:
         decides["listing"] = [spec.source.route, spec.source.members]
+    if spec.source.use is not None:
+        decides["plugin"] = [spec.source.use, spec.source.options]
+    if spec.source.rows is not None:
+        decides["array"] = spec.source.rows
+    if spec.source.type == "postgres":
+        decides["rows"] = [spec.source.table, spec.source.query, spec.source.cursor]
     if job is None:
         decides["route"] = spec.row_route
     return hashlib.sha256(canonical(msgspec.to_builtins(decides))).hexdigest()

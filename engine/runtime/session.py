@@ -165,7 +165,7 @@ class Session:
         """The report when every row of the input has ended before: the books of the run that ended them."""
         done = opened.last_done or opened.run
         report = self._report(done, self._tools.ledger.book(done.run_id), "nothing_new", opened)
-        report.manifest = str(Path(self._spec.sink.path) / "_manifest.json") if opened.parts else None
+        report.manifest = _manifest_in(self._spec.sink.path) if opened.parts and self._spec.sink.path else None
         return report
 
     async def close(self, opened: Opened, run: Ran, *, manifest: str | None) -> Report:
@@ -305,6 +305,11 @@ class Session:
                 error=report.outcome if report.exit_code else None,
             )
         )
+
+
+def _manifest_in(path: str) -> str:
+    # A URL is no path: its slashes count.
+    return path.rstrip("/") + "/_manifest.json" if "://" in path else str(Path(path) / "_manifest.json")
 
 
 def _text_of(path: str) -> str:

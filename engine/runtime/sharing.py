@@ -13,6 +13,7 @@ import msgspec
 
 from engine.errors import ConfigError, Exit
 from engine.pipeline.callback import host_and_port
+from engine.pipeline.objects import is_object
 from engine.pipeline.spec import PipelineSpec
 from engine.record import Share
 from engine.runtime.report import Outcome, Report, exit_of
@@ -46,6 +47,19 @@ def refuse_indivisible(spec: PipelineSpec, *, can_reread: bool) -> None:
         raise ConfigError(
             "a listing of the platform cannot be divided: its pages follow each other",
             hint="leave --processes out, or list into a file and run that in several processes",
+        )
+    if spec.source.type in ("json", "parquet"):
+        raise ConfigError(
+            f"rows of {spec.source.type} have no place in bytes by which they could be divided",
+            hint="leave --processes out, or turn the files into ndjson first",
+        )
+    if spec.sink.type == "stdout" or is_object(spec.sink.path):
+        what = "standard output" if spec.sink.type == "stdout" else "an object store"
+        raise ConfigError(f"only one process can write to {what}", hint="leave --processes out, or use a directory")
+    if spec.source.type in ("postgres", "plugin"):
+        raise ConfigError(
+            f"a {spec.source.type} source is one stream of rows, which one process reads",
+            hint="leave --processes out, or land it in files and run those in several processes",
         )
     if not can_reread:
         raise ConfigError(

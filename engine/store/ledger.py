@@ -7,6 +7,7 @@ Says what is written together; how it reaches the disk is `sqlite`'s work, what 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,15 @@ class Ledger:
         if not self._db.is_in_doubt:
             seal(self._db.path)
         self._lock.release()
+
+    def identity(self) -> str:
+        """What this ledger is known by to others; made up once, and kept for as long as the file is."""
+        rows = self._db.rows("SELECT value FROM meta WHERE name='identity'")
+        if rows:
+            return str(rows[0][0])
+        made = uuid.uuid4().hex
+        self._db.write_now([(_PUT_META, [("identity", made)])])
+        return made
 
     # What is there ---------------------------------------------------------------------------
 

@@ -28,7 +28,12 @@ _SQLITE_CODES = frozenset((13, 14, 778, 1546, 4618, 4874))
 
 
 def lacks_room(error: BaseException) -> bool:
-    """Whether a write failed for want of space, of a writable disk or of a file descriptor, and may be made again."""
+    """Whether a write failed for want of space, of a writable disk, of a file descriptor or of whoever takes it.
+
+    Such a write may be made again.
+    """
+    if is_away(error):
+        return True
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):
@@ -37,6 +42,11 @@ def lacks_room(error: BaseException) -> bool:
             return code in _SQLITE_CODES
         cause = cause.__cause__
     return False
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether whoever takes the output is not there for now: it says so of itself, in the fact `is_away`."""
+    return isinstance(error, OutputError) and error.facts.get("is_away") is True
 
 
 class Room:
@@ -51,6 +61,7 @@ class Room:
         self._is_over = threading.Event()
         self._lock = threading.Lock()
         self._since: dict[str, float] = {}
+        self._away: set[str] = set()
 
     @property
     def is_paused(self) -> bool:
@@ -88,21 +99,25 @@ class Room:
         self._is_over.set()
 
     def _pause(self, place: str, error: OutputError) -> None:
+        gone = is_away(error)
         with self._lock:
             is_new = place not in self._since
             since = self._since.setdefault(place, time.monotonic())
+            (self._away.add if gone else self._away.discard)(place)
         if self._is_over.is_set():
             with self._lock:
                 self._since.pop(place, None)
+            what = "bring it back" if gone else "free space"
             raise DiskFull(
                 f"{error.message}; stopped after {time.monotonic() - since:.0f} s of waiting",
-                hint="free space, then run again: the run goes on where it is, nothing is lost",
+                hint=f"{what}, then run again: the run goes on where it is, nothing is lost",
             ) from error
         if is_new:
-            said = f"{error.message}; the run waits for room, and goes on by itself. Ctrl-C stops it, nothing is lost"
-            self.tell(Warned("disk.full", said))
+            what = "it" if gone else "room"
+            said = f"{error.message}; the run waits for {what}, and goes on by itself. Ctrl-C stops it, nothing is lost"
+            self.tell(Warned("output.away" if gone else "disk.full", said))
         self._is_over.wait(PAUSE_S)
-        self.tell(Waited("disk", PAUSE_S))
+        self.tell(Waited("output" if gone else "disk", PAUSE_S))
 
     def _resume(self, place: str) -> None:
         if not self._since:
@@ -111,7 +126,10 @@ class Room:
             since = self._since.pop(place, None)
         if since is not None:
             waited_s = time.monotonic() - since
-            self.tell(Warned("disk.room", f"{place} has room again after {waited_s:.1f} s; the run goes on"))
+            code, what = (
+                ("output.back", "the sink takes rows") if place in self._away else ("disk.room", f"{place} has room")
+            )
+            self.tell(Warned(code, f"{what} again after {waited_s:.1f} s; the run goes on"))
 
 
 def _tell_nobody(_: Event) -> None:

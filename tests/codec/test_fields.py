@@ -61,6 +61,14 @@ def test_other_words_are_refused_with_the_allowed_ones(text):
     assert "datetime" in caught.value.hint
 
 
+def test_json_that_may_be_absent_takes_anything():
+    """`json | None` keeps a value as it came, null as the bytes of a null, and is None where the member is absent."""
+    row = struct_of("Row", {"any": "json | None"})
+    values = payload.decode(b'[{"any":{"k":[1]}},{"any":null},{}]', list[row])
+
+    assert [value.any and bytes(value.any) for value in values] == [b'{"k":[1]}', b"null", None]
+
+
 def test_a_name_that_json_must_escape_is_refused():
     """Names are written as they are, so a quote in one would break every row."""
     with pytest.raises(RecordError, match="cannot name a field"):

@@ -26,7 +26,7 @@ DOORS = {
     "markdown_it": ("engine/cli/site.py",),
     "cryptography": ("engine/trust/",),
     "joserfc": ("engine/trust/",),
-    "arro3": ("engine/components/sinks/",),
+    "arro3": ("engine/components/sinks/", "engine/components/sources/parquet.py"),
     "pyarrow": ("engine/components/sinks/",),
     "asyncpg": ("engine/components/",),
     "obstore": ("engine/components/",),

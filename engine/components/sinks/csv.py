@@ -15,7 +15,8 @@ from typing import Any
 
 from engine.codec.fields import parse_fields
 from engine.components.sinks.cells import Cells, is_null, json_text
-from engine.components.sinks.parts import FilePart, PartsDirectory
+from engine.components.sinks.directory import Directory
+from engine.components.sinks.parts import FilePart
 from engine.pipeline.spec import SinkSpec
 
 # What a spreadsheet takes for a formula (CWE-1236, OWASP ASVS 1.2.10), full-width forms included.
@@ -32,7 +33,7 @@ class CsvSink:
     With `formula_guard`, a text cell that begins like a formula gets a `'` in front; numbers do not.
     """
 
-    def __init__(self, spec: SinkSpec, fields: Mapping[str, str], directory: PartsDirectory) -> None:
+    def __init__(self, spec: SinkSpec, fields: Mapping[str, str], directory: Directory) -> None:
         self._spec = spec
         self._directory = directory
         kinds = parse_fields(fields)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.codec.payload import loads
-from engine.components.sinks.parts import PartsDirectory, manifest_name
+from engine.components.sinks.directory import manifest_name
+from engine.components.sinks.parts import PartsDirectory
 from engine.errors import OutputError, RecordError
 from engine.pipeline.spec import SinkSpec
 from engine.record import Share
@@ -25,7 +26,7 @@ def write_joint(spec: SinkSpec, shares: Sequence[Share], *, pipeline: str) -> tu
     Raises:
         OutputError: the directory cannot be written, belongs to another pipeline, or a share's manifest is damaged.
     """
-    if spec.type == "platform":
+    if not spec.path:
         return None
     directory = PartsDirectory(spec.path, pipeline=pipeline)
     try:

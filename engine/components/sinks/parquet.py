@@ -15,7 +15,8 @@ from typing import Any
 from engine.codec import payload
 from engine.codec.fields import FieldType, parse_fields
 from engine.components.sinks.cells import Cells, is_null, json_text
-from engine.components.sinks.parts import PartRecord, PartsDirectory, Unwritten, unwritable
+from engine.components.sinks.directory import Directory, PartRecord
+from engine.components.sinks.parts import Unwritten, unwritable
 from engine.errors import MissingExtra, OutputError, PartialFailure
 from engine.pipeline.spec import SinkSpec
 
@@ -32,7 +33,7 @@ class ParquetSink:
     compression of the spec is that of the column chunks, so file names have no further suffix.
     """
 
-    def __init__(self, spec: SinkSpec, fields: Mapping[str, str], directory: PartsDirectory) -> None:
+    def __init__(self, spec: SinkSpec, fields: Mapping[str, str], directory: Directory) -> None:
         self._spec = spec
         self._directory = directory
         self._kinds = parse_fields(fields)
@@ -90,7 +91,7 @@ class ParquetSink:
 class ParquetPart:
     """A part in the making: its spool file."""
 
-    def __init__(self, directory: PartsDirectory, name: str, schema: Any, spec: SinkSpec) -> None:
+    def __init__(self, directory: Directory, name: str, schema: Any, spec: SinkSpec) -> None:
         self.name = name
         self._directory = directory
         self._schema = schema
@@ -131,7 +132,12 @@ class ParquetPart:
             os.close(fd)
             self._directory.remove_temporary(self.name)
             raise
-        self._directory.publish(fd, self.name)
+        try:
+            self._directory.publish(fd, self.name)
+        except OutputError as exc:
+            if exc.facts.get("is_away"):
+                os.close(fd)  # It is made from the spool again.
+            raise
         self.discard()
         return PartRecord(self.name, self._rows, size, digest)
 
@@ -147,14 +153,14 @@ class ParquetPart:
         try:
             self._unwritten.write(self._fd, data)
         except OSError as exc:
-            raise unwritable(str(self._directory.path / self.name), exc) from exc
+            raise unwritable(self._directory.where(self.name), exc) from exc
 
     def _convert(self, fd: int) -> tuple[int, str]:
         import arro3.io
 
         row_bytes = max(1, self._body_bytes // max(1, self._rows))
         group_rows = max(1, self._spec.row_group // row_bytes)
-        path, file = str(self._directory.path / self.name), _Written(io.FileIO(fd, "r+b", closefd=False))
+        path, file = self._directory.where(self.name), _Written(io.FileIO(fd, "r+b", closefd=False))
         try:
             with os.fdopen(self._fd, "rb", closefd=False) as spool, file:
                 spool.seek(0)

@@ -18,12 +18,20 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import msgspec
+from typing import Any, Protocol
 
 from engine import failpoints
 from engine.codec import payload
+from engine.components.sinks.directory import (
+    MANIFEST,
+    Compression,
+    Directory,
+    PartRecord,
+    manifest_name,
+    manifest_text,
+    part_name,
+    refuse_owner,
+)
 from engine.errors import OutputError, RecordError
 
 if sys.version_info >= (3, 14):
@@ -31,22 +39,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports.zstd import ZstdCompressor
 
-Compression = Literal["none", "gzip", "zstd"]
-
-MANIFEST = "_manifest.json"
-_SUFFIXES: dict[Compression, str] = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 _BUFFER_BYTES = 1024 * 1024
 _PART = r"part-\d{{4,}}-{tag}\d{{6,}}\.(?:ndjson|csv|parquet)(?:\.gz|\.zst)?"
 _TEMPORARY = r"\.(?:part-\d{{4,}}-{tag}\d{{6,}}\.[a-z.]+|{manifest})\.tmp"
-
-
-class PartRecord(msgspec.Struct, frozen=True):
-    """A finished part, as the manifest lists it; bytes and digest (SHA-256, hex) are of the final file."""
-
-    name: str
-    rows: int
-    body_bytes: int
-    sha256: str
 
 
 class _Compressor(Protocol):
@@ -98,7 +93,11 @@ class PartsDirectory:
 
     def name_of(self, *, epoch: int, number: int, suffix: str, compression: Compression = "none") -> str:
         """The final name of a part."""
-        return f"part-{epoch:04d}-{self._tag}{number:06d}.{suffix}{_SUFFIXES[compression]}"
+        return part_name(epoch=epoch, number=number, suffix=suffix, compression=compression, tag=self._tag)
+
+    def where(self, name: str) -> str:
+        """The path of a file here."""
+        return str(self.path / name)
 
     def create(self, name: str) -> int:
         """Open a new file under the temporary name of `name`; what an earlier run left there goes."""
@@ -119,18 +118,18 @@ class PartsDirectory:
         with self._translated(name):
             try:
                 try:
-                    with _watched(f"{file}:fsync"):
+                    with watched(f"{file}:fsync"):
                         os.fsync(fd)
                 finally:
                     os.close(fd)
                 self._refuse_link(name)
-                with _watched(f"{file}:rename"):
+                with watched(f"{file}:rename"):
                     os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             except OSError:
                 self.remove(temporary)
                 raise
             try:
-                with _watched(f"{file}:dirsync"):
+                with watched(f"{file}:dirsync"):
                     os.fsync(self._fd)
             except OSError:
                 self.remove(name)
@@ -162,8 +161,8 @@ class PartsDirectory:
         return len(doomed)
 
     def write_manifest(self, document: Mapping[str, Any]) -> str:
-        """Replace the manifest, durably and at once; `version` and `pipeline` are put first. Its path."""
-        body = payload.encode({"version": 1, "pipeline": self.pipeline, **document}) + b"\n"
+        """Replace the manifest, durably and at once; its path."""
+        body = manifest_text(self.pipeline, document)
         fd = self.create(self._manifest)
         with self._translated(self._manifest):
             try:
@@ -192,25 +191,20 @@ class PartsDirectory:
                 raise OSError(0, "something that is no regular file has its name")
 
     def _refuse_foreign_parts(self) -> None:
-        """Two pipelines in one directory would sweep each other's parts away."""
         try:
             owner = payload.loads((self.path / MANIFEST).read_bytes())["pipeline"]
         except (OSError, RecordError, KeyError, TypeError):
             return
         if owner != self.pipeline:
             self.close()
-            raise OutputError(
-                f"{self.path} holds the parts of the pipeline `{owner}`",
-                hint="give each pipeline a sink path of its own",
-                path=str(self.path),
-            )
+            refuse_owner(owner, self.pipeline, str(self.path))
 
 
 class FilePart:
     """A part of rows encoded elsewhere: buffered, compressed and hashed on the way to its file."""
 
     def __init__(
-        self, directory: PartsDirectory, name: str, *, compression: Compression = "none", header: bytes = b""
+        self, directory: Directory, name: str, *, compression: Compression = "none", header: bytes = b""
     ) -> None:
         self.name = name
         self._directory = directory
@@ -252,6 +246,9 @@ class FilePart:
         try:
             self._directory.publish(fd, self.name)
         except OutputError as exc:
+            if exc.facts.get("is_away"):
+                self._fd = fd
+                raise
             # What was written went with the temporary file, so waiting for room would bring nothing back.
             raise OutputError(exc.message, hint=exc.hint, **exc.facts) from None
         return PartRecord(self.name, self._rows, self._file_bytes, self._digest.hexdigest())
@@ -265,7 +262,7 @@ class FilePart:
 
     def _spill(self) -> None:
         data, self._buffer = bytes(self._buffer), bytearray()
-        self._write(self._compressor.compress(data))
+        self._write(self._compressor.compress(data) if data else b"")
 
     def _write(self, data: bytes) -> None:
         self._digest.update(data)
@@ -273,7 +270,7 @@ class FilePart:
         try:
             self._unwritten.write(self._fd, data)
         except OSError as exc:
-            raise unwritable(str(self._directory.path / self.name), exc) from exc
+            raise unwritable(self._directory.where(self.name), exc) from exc
 
 
 class Unwritten:
@@ -298,7 +295,7 @@ class Unwritten:
 
 
 @contextmanager
-def _watched(place: str) -> Iterator[None]:
+def watched(place: str) -> Iterator[None]:
     """A step after which other things are true on the disk than before it: a crash on either side is tried out."""
     failpoints.reach(place, failpoints.BEFORE)
     yield
@@ -320,11 +317,6 @@ def unwritable(path: str, exc: OSError) -> OutputError:
         hint="check the sink's path, its mode, and the space on its disk",
         path=path,
     )
-
-
-def manifest_name(tag: str = "") -> str:
-    """What the manifest is called: the whole pipeline's, or that of one share."""
-    return f"_manifest.{tag}.json" if tag else MANIFEST
 
 
 def _temporary(name: str) -> str:

@@ -17,10 +17,13 @@ from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 
+from engine.codec.lines import HEAD_BYTES as LINE_HEAD
 from engine.codec.lines import Lines, LineSplitter
+from engine.components.sources.objects import Objects
 from engine.components.sources.prefix import Prefix
-from engine.components.sources.streams import HEAD_BYTES, READ_BYTES, STDIN, InputStream, encoding_of
+from engine.components.sources.streams import HEAD_BYTES, READ_BYTES, STDIN, Body, FileBody, InputStream, encoding_of
 from engine.errors import InputError, StaleCheckpoint
+from engine.pipeline.objects import is_object
 from engine.pipeline.spec import SourceSpec
 from engine.record import BadRecord, Batch, Mark, Slice
 
@@ -28,8 +31,8 @@ from engine.record import BadRecord, Batch, Mark, Slice
 VALUES_MAX = 64 * 1024 * 1024
 
 
-def find_inputs(patterns: Sequence[str]) -> list[str]:
-    """The inputs that paths and globs name, each once, sorted.
+def find_inputs(patterns: Sequence[str], objects: Objects | None = None) -> list[str]:
+    """The inputs that paths and globs name, each once, sorted; those in a store through `objects`.
 
     A path that exists is that file, whatever characters it holds; `**` crosses directories.
 
@@ -38,7 +41,9 @@ def find_inputs(patterns: Sequence[str]) -> list[str]:
     """
     names: set[str] = set()
     for pattern in patterns:
-        if pattern == STDIN or os.path.lexists(pattern):
+        if objects is not None and is_object(pattern):
+            matches = objects.find(pattern)
+        elif pattern == STDIN or os.path.lexists(pattern):
             matches = [pattern]
         else:
             # Path.glob takes no absolute patterns.
@@ -46,11 +51,13 @@ def find_inputs(patterns: Sequence[str]) -> list[str]:
             matches = [path for path in found if not Path(path).is_dir()]
         if not matches:
             raise InputError(
-                f"no file matches `{pattern}` in {Path.cwd()}",
-                hint="paths are relative to the working directory",
+                f"no object matches `{pattern}`"
+                if is_object(pattern)
+                else f"no file matches `{pattern}` in {Path.cwd()}",
+                hint="check bucket and key" if is_object(pattern) else "paths are relative to the working directory",
                 pattern=pattern,
             )
-        names.update(path if path == STDIN else os.path.normpath(path) for path in matches)
+        names.update(path if path == STDIN or is_object(path) else os.path.normpath(path) for path in matches)
     return sorted(names)
 
 
@@ -63,6 +70,8 @@ class FileSource(ABC):
     # CSV needs the CR inside quoted cells.
     keeps_cr = False
     window_bytes = READ_BYTES
+    # What leads to a store, where some path does.
+    objects: Objects | None = None
 
     def __init__(self, spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> None:
         self.spec = spec
@@ -83,11 +92,16 @@ class FileSource(ABC):
     def can_seek(self) -> bool:
         """Whether no input is compressed: those are read from their start to get anywhere."""
         names = [name for path in self.spec.paths for name in (path, *glob.iglob(path, recursive=True))]  # noqa: PTH207
-        return all(encoding_of(name, self.spec.compression) == "none" for name in names)
+        # What a pattern of a store names is not known without asking; only a whole suffix says it.
+        return all(
+            encoding_of(name, self.spec.compression) == "none"
+            and not (is_object(name) and self.spec.compression == "auto" and name.endswith(("*", "?", "]")))
+            for name in names
+        )
 
     def read(self, marks: Mapping[str, Mark]) -> Iterator[Batch]:
         """Read on from `marks`; see `ports.Source.read`."""
-        for name in find_inputs(self.spec.paths):
+        for name in find_inputs(self.spec.paths, self.objects):
             if self._stop.is_set():
                 return
             with closing(self._open(name)) as stream:
@@ -137,10 +151,16 @@ class FileSource(ABC):
         """Look at the beginning of an input, by `peek`, before its records are read."""
 
     def _open(self, name: str) -> InputStream:
-        stream = InputStream(name, encoding_of(name, self.spec.compression), self._stop)
+        stream = InputStream(name, encoding_of(name, self.spec.compression), self._stop, self._body(name))
         if stream.prefix is not None:
             self._prefixes[name] = stream.prefix
         return stream
+
+    def _body(self, name: str, stop: threading.Event | None = None) -> Body:
+        stop = stop or self._stop
+        if self.objects is not None and is_object(name):
+            return self.objects.open(name, stop)
+        return FileBody(name, stop)
 
     def _resume(self, stream: InputStream, mark: Mark | None) -> tuple[int, int]:
         if mark is None:
@@ -150,7 +170,7 @@ class FileSource(ABC):
         if not stream.is_regular:
             # What comes through a pipe has no identity but its bytes: other bytes, another input.
             return 0, 1
-        raise _stale(stream.name, f"its first {mark.head} bytes have changed since they were read")
+        raise stale(stream.name, f"its first {mark.head} bytes have changed since they were read")
 
     def _pass(self, stream: InputStream, mark: Mark | None, offset: int) -> None:
         """Go to where reading goes on; of a pipe, prove that what is passed is what was taken."""
@@ -161,11 +181,11 @@ class FileSource(ABC):
             stream.prefix.digest_to(stream.position)
         is_same = stream.position == offset and stream.prefix.digest_to(offset) == mark.fingerprint.partition(":")[2]
         if not is_same and not self._stop.is_set():
-            raise _stale(stream.name, f"it begins like the input that was read, but is another within {offset} bytes")
+            raise stale(stream.name, f"it begins like the input that was read, but is another within {offset} bytes")
 
     def _skip(self, stream: InputStream, offset: int) -> None:
         if not stream.skip_to(offset) and not self._stop.is_set():
-            raise _stale(stream.name, f"it ends before byte {offset}, up to which it was read")
+            raise stale(stream.name, f"it ends before byte {offset}, up to which it was read")
 
     def _lines(self, stream: InputStream, line: int, end: int | None) -> Iterator[Lines]:
         """The lines from the stream's position to `end`, or to its end."""
@@ -187,7 +207,7 @@ class FileSource(ABC):
                 return
             if not window:
                 if end is not None:
-                    raise _stale(stream.name, f"it ends before byte {end}, up to which it was read")
+                    raise stale(stream.name, f"it ends before byte {end}, up to which it was read")
                 return
             yield window
 
@@ -199,14 +219,15 @@ class FileSource(ABC):
 def too_long(name: str, lines: Lines, index: int, line_max: int) -> BadRecord:
     """The bad record that an over-long line becomes; `raw` is its head."""
     start, end = lines.extent(index)
+    size = max(end - start, len(lines.texts[index]))
     return BadRecord(
         input=name,
         line=lines.line + index,
         start=start,
         end=end,
-        raw=lines.texts[index],
+        raw=lines.texts[index][:LINE_HEAD],
         code="record.too_long",
-        reason=f"the line has {end - start} bytes; `line_max` allows {line_max}",
+        reason=f"the line has {size} bytes; `line_max` allows {line_max}",
     )
 
 
@@ -222,7 +243,8 @@ def _digest(head: bytes) -> str:
     return hashlib.sha256(head).hexdigest()
 
 
-def _stale(name: str, why: str) -> StaleCheckpoint:
+def stale(name: str, why: str) -> StaleCheckpoint:
+    """The error for an input that is another than the ledger knows."""
     return StaleCheckpoint(
         f"`{name}` is not the input the ledger knows: {why}",
         hint="bring the old file back, or run with --fresh to read everything from the start",

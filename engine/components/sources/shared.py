@@ -16,13 +16,16 @@ from engine.codec.lines import Lines, LineSplitter
 from engine.components.sources.csv import CsvSource
 from engine.components.sources.files import VALUES_MAX, FileSource
 from engine.components.sources.ndjson import NdjsonSource
+from engine.components.sources.objects import Objects
 from engine.components.sources.streams import InputStream
 from engine.pipeline.spec import SourceSpec
 from engine.ports import Source
 from engine.record import Batch, Mark, Share, Slice
 
 
-def open_shared(spec: SourceSpec, share: Share, *, want_values: bool, values_max: int = VALUES_MAX) -> Source:
+def open_shared(
+    spec: SourceSpec, share: Share, *, want_values: bool, values_max: int = VALUES_MAX, objects: Objects | None = None
+) -> Source:
     """The share of a file source.
 
     Raises:
@@ -31,6 +34,7 @@ def open_shared(spec: SourceSpec, share: Share, *, want_values: bool, values_max
     kind = _SharedCsv if spec.type == "csv" else _SharedNdjson
     source = kind(spec, want_values=want_values, values_max=values_max)
     source.share = share
+    source.objects = objects
     return SharedSource(source, share)
 
 

@@ -1,7 +1,7 @@
 """Streams: one input as plain bytes, forward from its start, whatever it is stored in or comes through.
 
-Regular files, stdin and named pipes; plain, gzip or zstd. Offsets count plain bytes. Finding inputs is
-the business of `files`, what the bytes mean that of the formats.
+Regular files, stdin, named pipes and whatever else has a body; plain, gzip or zstd. Offsets count plain bytes.
+Finding inputs is the business of `files`, what the bytes mean that of the formats.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import select
 import stat
 import threading
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Protocol
 
 from engine.codec.inflate import Encoding, inflater
 from engine.components.sources.prefix import Prefix
@@ -34,6 +34,70 @@ def encoding_of(name: str, compression: Literal["auto", "none", "gzip", "zstd"])
     return "zstd" if name.endswith((".zst", ".zstd")) else "none"
 
 
+class Body(Protocol):
+    """The bytes of an input as they are stored; blocking."""
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether it can be gone to anywhere, and read again."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, where it is regular."""
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; none at the end, or once a stop was asked for."""
+
+    def seek(self, offset: int) -> None:
+        """Go on there, where it is regular."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class FileBody:
+    """A `Body` over a file, a pipe or stdin."""
+
+    def __init__(self, name: str, stop: threading.Event) -> None:
+        self._name = name
+        self._stop = stop
+        self._fd = _open(name)
+        self.is_regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    @property
+    def size(self) -> int:
+        """As the file is now; it may be growing."""
+        return os.fstat(self._fd).st_size
+
+    def read(self, size: int) -> bytes:
+        """See `Body.read`."""
+        try:
+            if not self.is_regular and not self._wait():
+                return b""
+            return b"" if self._stop.is_set() else os.read(self._fd, size)
+        except OSError as exc:
+            raise _unreadable(self._name, exc) from exc
+
+    def seek(self, offset: int) -> None:
+        """See `Body.seek`."""
+        os.lseek(self._fd, offset, os.SEEK_SET)
+
+    def close(self) -> None:
+        """Let go of the file; stdin stays open, it is not ours."""
+        if self._name != STDIN and self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _wait(self) -> bool:
+        """Wait for bytes or the end of a pipe; False when told to stop."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        while not self._stop.is_set():
+            if poll.poll(_LOOK_UP_MS):
+                return True
+        return False
+
+
 class InputStream:
     """The plain bytes of one input. Blocking; `stop`, set from anywhere, ends it like an end of file.
 
@@ -41,11 +105,10 @@ class InputStream:
     everything before that place has been given out by then.
     """
 
-    def __init__(self, name: str, encoding: Encoding, stop: threading.Event) -> None:
+    def __init__(self, name: str, encoding: Encoding, stop: threading.Event, body: Body) -> None:
         self.name = name
         self._stop = stop
-        self._fd = _open(name)
-        self._is_regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._body = body
         self._encoding = encoding
         self._pieces = self._inflated() if encoding != "none" else None
         self._pending = b""
@@ -56,7 +119,7 @@ class InputStream:
     @property
     def is_regular(self) -> bool:
         """A file that is there to be read again, not a pipe or a terminal."""
-        return self._is_regular and self.name != STDIN
+        return self._body.is_regular and self.name != STDIN
 
     @property
     def position(self) -> int:
@@ -83,10 +146,10 @@ class InputStream:
 
     def skip_to(self, offset: int) -> bool:
         """Go on at `offset`, which lies ahead; False when the input ends before."""
-        if self._encoding == "none" and self._is_regular:
-            if offset > os.fstat(self._fd).st_size:
+        if self._encoding == "none" and self._body.is_regular:
+            if offset > self._body.size:
                 return False
-            os.lseek(self._fd, offset, os.SEEK_SET)
+            self._body.seek(offset)
             self._pending, self._pulled = b"", offset
             return True
         while (gap := offset - self.position) > 0:
@@ -95,13 +158,11 @@ class InputStream:
         return True
 
     def close(self) -> None:
-        """Let go of the file; stdin stays open, it is not ours."""
-        if self.name != STDIN and self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Let go of it."""
+        self._body.close()
 
     def _pull(self) -> bytes:
-        piece = self._read_raw(READ_BYTES) if self._pieces is None else next(self._pieces, b"")
+        piece = self._body.read(READ_BYTES) if self._pieces is None else next(self._pieces, b"")
         if len(self._head) < HEAD_BYTES and self._pulled == len(self._head):
             self._head += piece[: HEAD_BYTES - len(self._head)]
         self._pulled += len(piece)
@@ -113,7 +174,7 @@ class InputStream:
         # No caps: a file of the operator's own may be as dense as it likes, and pieces are small.
         stream = inflater(self._encoding)
         try:
-            while raw := self._read_raw(_COMPRESSED_READ_BYTES):
+            while raw := self._body.read(_COMPRESSED_READ_BYTES):
                 yield from stream.feed(raw)
             if not self._stop.is_set():
                 stream.finish()
@@ -124,23 +185,6 @@ class InputStream:
                 input=self.name,
                 offset=self._pulled,
             ) from exc
-
-    def _read_raw(self, size: int) -> bytes:
-        try:
-            if not self._is_regular and not self._wait():
-                return b""
-            return b"" if self._stop.is_set() else os.read(self._fd, size)
-        except OSError as exc:
-            raise _unreadable(self.name, exc) from exc
-
-    def _wait(self) -> bool:
-        """Wait for bytes or the end of a pipe; False when told to stop."""
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        while not self._stop.is_set():
-            if poll.poll(_LOOK_UP_MS):
-                return True
-        return False
 
 
 def _open(name: str) -> int:

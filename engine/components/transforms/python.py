@@ -96,7 +96,7 @@ class Python:
         )
 
 
-def resolve(call: str, base: Path) -> Function:
+def resolve(call: str, base: Path, *, what: str = "transform") -> Callable[..., Any]:
     """Import `module:function`, from the installed modules or from beside the pipeline file (`base`).
 
     `base` stays on the import path, after everything installed, for what the module imports later.
@@ -116,10 +116,10 @@ def resolve(call: str, base: Path) -> Function:
             function = getattr(function, part)
     except Exception as exc:
         raise ConfigError(
-            f"the transform `{call}` cannot be imported: {type(exc).__name__}: {exc}",
+            f"the {what} `{call}` cannot be imported: {type(exc).__name__}: {exc}",
             hint=f"modules are looked for among the installed ones and in {folder}",
             call=call,
         ) from exc
     if not callable(function) or inspect.iscoroutinefunction(function):
-        raise ConfigError(f"the transform `{call}` must be a plain function", call=call)
+        raise ConfigError(f"the {what} `{call}` must be a plain function", call=call)
     return function
