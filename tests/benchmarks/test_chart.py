@@ -7,8 +7,8 @@ from benchmarks.row import OURS, Goal, Missing, Reading, Row, told
 
 SVG = "{http://www.w3.org/2000/svg}"
 GOALS = (
-    Goal("at most 2 × <wrk> & more", 2.0, against="wrk"),
-    Goal("20 × better", 20.0, against="gone", is_ceiling=False),
+    Goal("at most 2 times <wrk> & more", 2.0, against="wrk"),
+    Goal("20 times better", 20.0, against="gone", is_ceiling=False),
 )
 ROW = Row(id="T1", title="t", unit="µs", goals=GOALS)
 

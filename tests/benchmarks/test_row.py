@@ -7,8 +7,9 @@ import pytest
 from benchmarks.row import OURS, Goal, Missing, Reading, Row, judge, ratios, told
 from benchmarks.table import lines_of
 
-COST = Row(id="T1", title="t", unit="µs", goals=(Goal("at most 2 × wrk", 2.0, against="wrk"),), peer="wrk", limit="wrk")
-FASTER = Goal("3 × better", 3.0, against="wrk", is_ceiling=False)
+WRK = Goal("at most 2 times wrk", 2.0, against="wrk")
+COST = Row(id="T1", title="t", unit="µs", goals=(WRK,), peer="wrk", limit="wrk")
+FASTER = Goal("3 times better", 3.0, against="wrk", is_ceiling=False)
 
 
 def readings(*figures: float) -> list[Reading]:
@@ -75,7 +76,7 @@ def test_the_object_of_a_row_has_the_promised_members() -> None:
     answer = json.loads(json.dumps(told(COST, {OURS: [reading], "wrk": readings(2.0)})))
 
     assert {name: answer[name] for name in ("id", "ours", "peer", "limit", "ratio", "goal", "met", "range")} == {
-        "id": "T1", "ours": 1.0, "peer": 2.0, "limit": 2.0, "ratio": 0.5, "goal": "at most 2 × wrk", "met": True,
+        "id": "T1", "ours": 1.0, "peer": 2.0, "limit": 2.0, "ratio": 0.5, "goal": "at most 2 times wrk", "met": True,
         "range": [0.5, 0.5],
     }  # fmt: skip
     assert (answer["contestants"][OURS]["cpu_us_per_unit"], answer["contestants"][OURS]["peak_mib"]) == (1.0, 40.0)
