@@ -83,8 +83,9 @@ def absent(contestant: Contestant) -> Missing | None:
 
 
 def environment() -> dict[str, str]:
-    """The environment of children: nobody's settings but ours."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ENGINE_", "OTEL_"))}
+    """The environment of children: nobody's settings but ours, and code that is compiled once as in any installation."""
+    foreign = ("ENGINE_", "OTEL_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {"PYTHONPATH": str(ROOT)}
 
 

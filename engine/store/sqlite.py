@@ -14,6 +14,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -270,9 +272,10 @@ class Database:
         """One transaction of the whole group; after an error none of it stands."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for statements, _, _ in group:
-                for sql, rows in statements:
-                    self._db.executemany(sql, rows)
+            # Neighbours that say the same are one statement: most of a group is jobs that moved on.
+            in_order = chain.from_iterable(statements for statements, _, _ in group)
+            for sql, same in groupby(in_order, key=itemgetter(0)):
+                self._db.executemany(sql, chain.from_iterable(rows for _, rows in same))
             self._commit_group(group)
         except sqlite3.Error as exc:
             with contextlib.suppress(sqlite3.Error):
