@@ -88,6 +88,8 @@ def run_here(here: Path, asked: Asked, observer: Observer | None = None, stop: S
     spec = load_pipeline("p.toml", env={})
     if asked.collector:
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = asked.collector
+        # The collector is plain Python and shares its core with the remote: no span is to be lost to that.
+        os.environ["OTEL_BSP_MAX_QUEUE_SIZE"] = "20000"
 
     async def go() -> Report:
         order = RunOrder(spec=spec, spec_path="p.toml")

@@ -83,7 +83,7 @@ def absent(contestant: Contestant) -> Missing | None:
 
 
 def environment() -> dict[str, str]:
-    """The environment of children: nobody's settings but ours, and code that is compiled once as in any installation."""
+    """The environment of children: nobody's settings but ours, and code that is compiled once, as when installed."""
     foreign = ("ENGINE_", "OTEL_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {"PYTHONPATH": str(ROOT)}

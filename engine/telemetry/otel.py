@@ -20,6 +20,7 @@ from engine.telemetry.environment import EVERYTHING, Tell, Wanted, read
 from engine.telemetry.otlp import Collector, encode_request, encode_span
 from engine.telemetry.outbox import Lost, Outbox, Patience
 from engine.telemetry.redact import Redactor
+from engine.telemetry.spans import encode_usual
 from engine.version import __version__
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ class _SpanShipper:
 
     def __init__(self, wanted: Wanted, redact: Redactor, patience: Patience) -> None:
         self._resource = _described(wanted.resource)
-        self._make = _span_maker(self._resource, _Cleaner(redact, wanted.value_characters))
+        cleaner = _Cleaner(redact, wanted.value_characters)
+        self._clean = cleaner.attributes
+        self._make = _span_maker(self._resource, cleaner)
         self._collector = Collector(wanted.target, patience) if wanted.target else None
         self._show = _console() if wanted.has_console else None
 
@@ -131,12 +134,15 @@ class _SpanShipper:
         for event in batch:
             # A malformed fact loses itself, not the batch it travels in.
             with suppress(ValueError, OverflowError, TypeError, AttributeError, struct.error):
+                if self._show is None and (known := encode_usual(event, self._clean)) is not None:
+                    encoded.append(known)
+                    continue
                 span = self._make(event)
                 encoded.append(encode_span(span))
                 spans.append(span)
         if self._show is not None:
             self._show(spans)
-        malformed = len(batch) - len(spans)
+        malformed = len(batch) - len(encoded)
         lost = None
         if self._collector is not None and encoded:
             body = encode_request(encoded, self._resource, scope=SCOPE, version=__version__)
