@@ -22,6 +22,12 @@ _HEAP_SLACK_BYTES = 8 * 1024 * 1024
 _YOUNG_OBJECTS = 20_000
 
 
+def prepare_memory() -> None:
+    """Both, for a process that is about to run and has imported everything; safe to call again."""
+    give_back_large_blocks()
+    calm_collector()
+
+
 def calm_collector() -> None:
     """Let the cyclic collector look less often, and never at what is loaded now: call it when everything is imported.
 
