@@ -1,20 +1,19 @@
 """Spans: a fact about a span as the bytes of OTLP's `Span`, with no span made in between.
 
-For the usual fact only: no error, no links, ids as they should be. All others take the way over OpenTelemetry's own
-span, and both ways give the same bytes. Plain functions; what leaves is redacted by whoever hands in `clean`.
+For the usual fact only, whose ids are as they should be. All others go by OpenTelemetry's own span, and both
+ways give the same bytes. What leaves is redacted and cut on the way. Plain functions; no library.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 from engine.events import SpanEnded
-from engine.telemetry.otlp import attributes, text
-
-Clean = Callable[[Mapping[str, Any]], dict[str, Any]]
+from engine.telemetry.otlp import attributes, sized, text
+from engine.telemetry.redact import Redactor
 
 # OTLP counts kinds from 1; what we do not know is internal.
 _KINDS: Final = {
@@ -25,7 +24,8 @@ _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _ids = struct.Struct("<2s16s2s8s").pack
 _times = struct.Struct("<cQcQ").pack
 # Sampled, and known not to be remote (trace.proto, SpanFlags).
-_FLAGS: Final = b"\x85\x01" + struct.pack("<I", 0x101)
+_FLAG_BITS: Final = struct.pack("<I", 0x101)
+_FLAGS: Final = b"\x85\x01" + _FLAG_BITS
 
 
 @lru_cache(maxsize=256)
@@ -33,14 +33,37 @@ def _name(name: str) -> bytes:
     return text(5, name)
 
 
-def encode_usual(event: SpanEnded, clean: Clean) -> bytes | None:
-    """The bytes of a usual fact; None for one that is not.
+class Cleaner:
+    """Attributes as they may leave: text redacted, then cut; None left out."""
+
+    def __init__(self, redact: Redactor, characters: int) -> None:
+        self._redact = redact
+        self._characters = characters
+        # Most text comes again with every span; the bound keeps what does not from piling up.
+        self._cleaned = lru_cache(maxsize=2048)(self._clean)
+
+    def attributes(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """All of them, in order."""
+        return {key: self.value(value) for key, value in values.items() if value is not None}
+
+    def value(self, value: Any) -> Any:
+        """One of them, or a text that says what went wrong."""
+        if isinstance(value, str):
+            return self._cleaned(value) if len(value) <= 64 else self._clean(value)
+        if isinstance(value, (list, tuple)):
+            return tuple(map(self.value, value))
+        return value
+
+    def _clean(self, value: str) -> str:
+        return self._redact(value)[: self._characters]
+
+
+def encode_usual(event: SpanEnded, cleaner: Cleaner) -> bytes | None:
+    """The bytes of a fact whose ids are as they should be; None for any other.
 
     Raises:
         ValueError, TypeError, struct.error: its ids or times are malformed.
     """
-    if event.error is not None or event.links:
-        return None
     trace, span = bytes.fromhex(event.trace_id), bytes.fromhex(event.span_id)
     if len(trace) != 16 or len(span) != 8 or trace == _NO_TRACE or span == _NO_SPAN:
         return None
@@ -57,7 +80,21 @@ def encode_usual(event: SpanEnded, clean: Clean) -> bytes | None:
             _name(event.name),
             _KINDS.get(event.kind, _KINDS["internal"]),
             _times(b"\x39", event.start_ns, b"\x41", event.end_ns),
-            attributes(9, clean(event.attributes)),
+            attributes(9, cleaner.attributes(event.attributes)),
+            *[_link(*link) for link in event.links],
+            b"" if event.error is None else _failed(cleaner.value(event.error)),
             _FLAGS,
         )
     )
+
+
+def _link(trace_id: str, span_id: str) -> bytes:
+    trace, span = bytes.fromhex(trace_id), bytes.fromhex(span_id)
+    if len(trace) != 16 or len(span) != 8 or trace == _NO_TRACE or span == _NO_SPAN:
+        raise ValueError("the ids of a link are malformed")
+    return sized(13, _ids(b"\x0a\x10", trace, b"\x12\x08", span) + b"\x35" + _FLAG_BITS)
+
+
+def _failed(error: str) -> bytes:
+    """Status: an error, and what was said of it."""
+    return sized(15, (text(2, error) if error else b"") + b"\x18\x02")

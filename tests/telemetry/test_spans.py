@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.events import SpanEnded
-from engine.telemetry.otel import _Cleaner, _described, _span_maker
+from engine.telemetry.otel import _described, _span_maker
 from engine.telemetry.otlp import encode_span
 from engine.telemetry.redact import Redactor
-from engine.telemetry.spans import encode_usual
+from engine.telemetry.spans import Cleaner, encode_usual
 
-CLEANER = _Cleaner(Redactor(), 100)
+CLEANER = Cleaner(Redactor(), 100)
 MAKE = _span_maker(_described({"service.name": "engine"}), CLEANER)
 IDS = st.binary(min_size=8, max_size=8).filter(any)
 TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=80)
@@ -28,13 +28,19 @@ def facts(draw: st.DrawFn) -> SpanEnded:
         start_ns=draw(st.integers(0, 2**64 - 1)),
         end_ns=draw(st.integers(0, 2**64 - 1)),
         attributes=draw(st.dictionaries(TEXT, VALUES, max_size=5)),
+        error=draw(st.none() | TEXT),
+        links=draw(
+            st.lists(st.tuples(st.builds(lambda a, b: (a + b).hex(), IDS, IDS), IDS.map(bytes.hex)), max_size=2).map(
+                tuple
+            )
+        ),
     )
 
 
 @given(facts())
 def test_both_ways_give_the_same_bytes(event: SpanEnded) -> None:
-    """A usual fact is written as its span would be, redaction and cutting included."""
-    assert encode_usual(event, CLEANER.attributes) == encode_span(MAKE(event))
+    """A usual fact is written as its span would be, error, links, redaction and cutting included."""
+    assert encode_usual(event, CLEANER) == encode_span(MAKE(event))
 
 
 USUAL = SpanEnded("1" * 32, "2" * 16, "3" * 16, "GET /v1/jobs", "client", 1, 2, {})
@@ -43,16 +49,14 @@ USUAL = SpanEnded("1" * 32, "2" * 16, "3" * 16, "GET /v1/jobs", "client", 1, 2, 
 @pytest.mark.parametrize(
     "members",
     [
-        {"error": "500"},
-        {"links": (("4" * 32, "5" * 16),)},
         {"trace_id": "0" * 32},
         {"span_id": "22"},
         {"parent_span_id": "0" * 16},
     ],
-    ids=["an error", "a link", "a trace of zeros", "a short id", "a parent of zeros"],
+    ids=["a trace of zeros", "a short id", "a parent of zeros"],
 )
 def test_what_is_unusual_takes_the_other_way(members: dict) -> None:
-    """Errors, links and odd ids are left to OpenTelemetry's own span, and to its judgement."""
+    """Odd ids are left to OpenTelemetry's own span, and to its judgement."""
     plain = {name: getattr(USUAL, name) for name in USUAL.__struct_fields__}
 
-    assert encode_usual(SpanEnded(**plain | members), CLEANER.attributes) is None
+    assert encode_usual(SpanEnded(**plain | members), CLEANER) is None
