@@ -261,12 +261,10 @@ class Database:
             self._untold_s = 0.0
         self.groups += 1
         self.writes += len(group)
-        loop = group[0][2]
-        try:
-            loop.call_soon_threadsafe(_resolve, [future for _, future, _ in group], failure)
-        except RuntimeError:
-            # The loop is gone: the process is ending, and nobody waits any more.
-            return
+        for loop, tickets in groupby(group, key=itemgetter(2)):
+            # The loop may be gone: then the process is ending, or nobody waits there any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, [future for _, future, _ in tickets], failure)
 
     def _write_group(self, group: list[_Ticket]) -> None:
         """One transaction of the whole group; after an error none of it stands."""
