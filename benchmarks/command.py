@@ -37,7 +37,7 @@ PROGRAMS = {
     "P9": "polls",
     "P10": "start_up",
     "P11": "emulator_core",
-    "P12": "processes",
+    "P12": "two_processes",
 }
 
 

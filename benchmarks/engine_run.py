@@ -22,6 +22,7 @@ import uvloop
 
 from benchmarks.rounds import Failed, Meter, peak_mib
 from engine.assembly import RunOrder, run_pipeline
+from engine.cli.collecting import collect_rarely
 from engine.events import Event, JobSubmitted, Warned
 from engine.pipeline.parse import load_pipeline, load_settings
 from engine.ports import Observer
@@ -95,6 +96,7 @@ def run_here(here: Path, asked: Asked, observer: Observer | None = None, stop: S
         order = RunOrder(spec=spec, spec_path="p.toml")
         return await run_pipeline(order, settings, observer=observer, stop=stop or StopFlag())
 
+    collect_rarely()
     return uvloop.run(go())
 
 

@@ -1,52 +1,36 @@
 """P12: a pipeline that is bound by the CPU, run by two processes against one.
 
-    python -m benchmarks.processes [--quick]
+    python -m benchmarks.two_processes [--quick]
 
-`engine run --processes N` over a pipeline whose transform burns CPU on every record; records per second of wall time.
-Both may use both cores, and the remote hardly needs one. While the command line has no `--processes`, the row says so.
+`processes.py` beside this file times whole commands, `engine run --processes 2` against one process, over a transform
+that burns CPU, and holds every run to its books; this program asks it once for each round. The limit is what bare
+processes gain on this machine from doing the same arithmetic: where neighbours use the cores too, nobody gains more.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 from benchmarks.command import alone
-from benchmarks.end_to_end import rows
-from benchmarks.engine_run import PIPELINE
-from benchmarks.rounds import Failed, Size, environment, serving
+from benchmarks.rounds import ROOT, Failed, Size, environment
 from benchmarks.row import Goal, Missing, Reading, Readings, Row
 
-RECORDS = 20_000
-ONE, TWO = "one process", "two processes"
-_BURN_ROUNDS = 400
-_TRANSFORM = '[[transform]]\ntype = "python"\ncall = "benchmarks.processes:burn"\n'
+RECORDS = 60_000
+ONE, TWO, BARE = "one process", "two processes", "two bare processes against one"
 
 ROW = Row(
     id="P12",
     title="two processes against one, bound by the CPU",
-    unit="records per second",
+    unit="seconds",
     goals=(Goal("1.8 × one process", 1.8, against=ONE, is_ceiling=False, ours=TWO),),
-    limit=ONE,
-    is_rate=True,
-    note="needs two cores to itself",
+    peer=ONE,
+    limit=BARE,
+    note="wall time of whole commands; needs two cores to itself",
 )
-
-
-def burn(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The transform: some tenths of a millisecond for each record, holding the interpreter."""
-    for record in records:
-        digest = record["id"].encode()
-        for _ in range(_BURN_ROUNDS):
-            digest = hashlib.sha256(digest).digest()
-    return records
 
 
 def has_processes() -> bool:
@@ -57,47 +41,34 @@ def has_processes() -> bool:
 
 
 def measure(size: Size) -> dict[str, Readings]:
-    """One and two, interleaved."""
+    """One and two, and the bare ones, in turns."""
     if not has_processes():
         gone = Missing("`engine run` has no --processes yet")
         return {TWO: gone, ONE: gone}
-    series: dict[str, Readings] = {ONE: [], TWO: []}
-    for number in range(size.rounds):
-        for name, count in ((ONE, 1), (TWO, 2)):
-            readings = series[name]
-            if isinstance(readings, list):
-                readings.append(_run(size.of(RECORDS, quick=4_000), count, f"bench-{number}-{count}"))
-    return series
+    records = size.of(RECORDS, quick=6_000)
+    told = [_once(records) for _ in range(size.rounds)]
+    return {
+        TWO: [Reading(one["ours"]) for one in told],
+        ONE: [Reading(one["peer"]) for one in told],
+        BARE: [Reading(one["limit"]) for one in told],
+    }
 
 
-def _run(records: int, processes: int, name: str) -> Reading:
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, serving("benchmarks.remote") as remote:
-        here = Path(folder)
-        rows(here / "in.ndjson", records)
-        text = PIPELINE.format(
-            name=name, source="in.ndjson", batch=100, first="10ms", longest="100ms", in_flight=64, results=""
-        )
-        (here / "p.toml").write_text(text.replace("[job]", _TRANSFORM + "[job]", 1))
-        words = [sys.executable, "-m", "engine", "--set", f"platform.emulator.url={remote['url']}", "run", "p.toml"]
-        words += ["--json", "--quiet", "--processes", str(processes)]
-        cores = os.sched_getaffinity(0)
-        began = time.perf_counter()
-        done = subprocess.run(
-            words,
-            cwd=here,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )
-        took_s = time.perf_counter() - began
-        written = sum(path.read_bytes().count(b"\n") for path in (here / "out").rglob("part-*"))
-        report = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
-        said = (done.returncode, report.get("accepted"), report.get("open"), written)
-        if said != (0, records, 0, records):
-            raise Failed(f"the books do not balance: {said}, of {records} records: {done.stderr[-500:]}")
-    return Reading(records / took_s)
+def _once(records: int) -> dict[str, Any]:
+    cores = os.sched_getaffinity(0)
+    words = [sys.executable, str(ROOT / "benchmarks" / "processes.py"), "--rows", str(records), "--rounds", "1"]
+    done = subprocess.run(
+        words,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    if done.returncode:
+        raise Failed(f"processes.py ended with {done.returncode}: {done.stderr[-1000:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 if __name__ == "__main__":
