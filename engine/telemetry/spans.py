@@ -41,10 +41,25 @@ class Cleaner:
         self._characters = characters
         # Most text comes again with every span; the bound keeps what does not from piling up.
         self._cleaned = lru_cache(maxsize=2048)(self._clean)
+        self._usual = lru_cache(maxsize=2048)(self._encoded)
 
     def attributes(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """All of them, in order."""
         return {key: self.value(value) for key, value in values.items() if value is not None}
+
+    def encoded(self, values: Mapping[str, Any]) -> bytes:
+        """All of them as a span's attributes; each pair that comes again is looked up whole."""
+        pieces: list[bytes] = []
+        for key, value in values.items():
+            kind = type(value)
+            if (kind is str and len(value) <= 64) or (kind is int and 0 <= value < 0x10000):
+                pieces.append(self._usual(key, value))
+            elif value is not None:
+                pieces.append(self._encoded(key, value))
+        return b"".join(pieces)
+
+    def _encoded(self, key: str, value: Any) -> bytes:
+        return attributes(9, {key: self.value(value)})
 
     def value(self, value: Any) -> Any:
         """One of them, or a text that says what went wrong."""
@@ -80,7 +95,7 @@ def encode_usual(event: SpanEnded, cleaner: Cleaner) -> bytes | None:
             _name(event.name),
             _KINDS.get(event.kind, _KINDS["internal"]),
             _times(b"\x39", event.start_ns, b"\x41", event.end_ns),
-            attributes(9, cleaner.attributes(event.attributes)),
+            cleaner.encoded(event.attributes),
             *[_link(*link) for link in event.links],
             b"" if event.error is None else _failed(cleaner.value(event.error)),
             _FLAGS,

@@ -21,8 +21,8 @@ from engine.store.sqlite import Database
 
 JOBS = 40
 FEW, MANY = 10, 100
-# Found to be 7.2 and 2,750, the second with the start and end of a run in it.
-CALLS_PER_RECORD = 8.0
+# Found to be 0.3 and 2,640, the second with the start and end of a run in it.
+CALLS_PER_RECORD = 0.6
 CALLS_PER_JOB = 3_300.0
 
 
