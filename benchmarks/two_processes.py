@@ -29,7 +29,7 @@ ROW = Row(
     goals=(Goal("1.8 × one process", 1.8, against=ONE, is_ceiling=False, ours=TWO),),
     peer=ONE,
     limit=BARE,
-    note="wall time of whole commands; says something only where bare processes gain 1.8 too, on two cores of their own",
+    note="wall time of whole commands; says something only where bare processes gain 1.8 too, on cores of their own",
 )
 
 
