@@ -34,7 +34,7 @@ from engine.jobs.watch import Watcher
 from engine.pipeline.memory import budget_of, fetch_bytes, line_max, values_max
 from engine.pipeline.spec import JobSpec, PipelineSpec
 from engine.platform import Platform, open_platform
-from engine.ports import Observer, Sink
+from engine.ports import Clock, Observer, Sink
 from engine.record import Counts, Share
 from engine.runtime.allocator import give_back_large_blocks
 from engine.runtime.budget import ByteBudget
@@ -69,7 +69,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     With `replay` its dead letters are sent again, in place of its input. `is_aborting`: a stop cancels remote jobs too.
     With `share` only that share of the input is read; `spec` has its name. `platform` is what the ledger calls the
-    platform, where the settings do not say it.
+    platform, where the settings do not say it. `clock` in place of the system's.
     """
 
     spec: PipelineSpec
@@ -78,6 +78,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     replay: Replay | None = None
     is_aborting: bool = False
+    clock: Clock | None = None
     share: Share | None = None
     platform: str | None = None
 
@@ -98,7 +99,7 @@ async def run_pipeline(
     """
     give_back_large_blocks()
     spec, spec_path = order.spec, order.spec_path
-    tally, clock = Tally(), SystemClock()
+    tally, clock = Tally(), order.clock or SystemClock()
     telemetry = open_telemetry(settings.telemetry, os.environ, observer=observer)
     tee = Tee([listener for listener in (tally, observer, telemetry) if listener is not None])
     refuse_divided(Path(settings.state_dir) / spec.name)

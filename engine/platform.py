@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,11 +29,11 @@ from engine.ports import Clock, Observer, Transport
 from engine.settings import Settings
 from engine.telemetry.tee import Tee
 from engine.transport.ageing import AgeingTransport
+from engine.transport.choosing import open_transport
 from engine.transport.descriptors import connections_that_fit
 from engine.transport.guard import Guard
 from engine.transport.limiting import Budget, LimitingTransport
 from engine.transport.patience import Patience
-from engine.transport.pooled import PooledTransport
 from engine.transport.retry_budget import RetryBudget
 from engine.transport.retrying import RetryingTransport, Waiting
 from engine.transport.traced import TracedTransport
@@ -72,11 +73,12 @@ async def open_platform(
         access, description = (person, "as a person") if person else await open_access(settings, stack)
         is_emulator = settings.platform.profile == "emulator"
         concurrency, patience = settings.platform.limits.concurrency, Patience(clock, patience_s)
+        opening = partial(open_transport, settings.platform.transport)
         access = msgspec.structs.replace(access, patience=patience)
         fitting = connections_that_fit(concurrency * 3, observer=observer)
         lanes = Lanes(concurrency=min(concurrency, fitting), clock=clock, patience=patience, observer=observer)
         # Two more than the lanes hold: for tokens and keys, which everything else waits for.
-        pool = PooledTransport(concurrency=max(min(concurrency, fitting - fitting // 3), 3) + 2)
+        pool = opening(concurrency=max(min(concurrency, fitting - fitting // 3), 3) + 2)
         budget = Budget(clock, requests=settings.platform.requests_per_s, observer=observer)
         aged = AgeingTransport(TracedTransport(pool, observer, clock), observer, clock)
         laned = LanedTransport(aged, lanes, budget)
@@ -84,7 +86,10 @@ async def open_platform(
         # After an outage each request that was under way is due once more: the floor has room for all of them.
         transport = RetryingTransport(laned, clock, waiting=waiting, budget=RetryBudget(floor=max(10, concurrency)))
         hosts = frozenset((urlsplit(access.api_url).netloc,)) if is_emulator else frozenset()
-        downloads = _downloads(min(concurrency, fitting // 3 or 1), Guard(allowed_hosts=hosts), observer, clock)
+        store = opening(concurrency=min(concurrency, fitting // 3 or 1), guard=Guard(allowed_hosts=hosts))
+        # Signed URLs lead to a store that has its own limits: nothing of the account's is spent there.
+        traced = TracedTransport(store, observer, clock)
+        downloads = LimitingTransport(traced, Budget(clock, observer=observer))
         stack.push_async_callback(transport.aclose)
         stack.push_async_callback(downloads.aclose)
         await _reach(access.auth_url + WELL_KNOWN.path, TracedTransport(pool, observer, clock), clock)
@@ -109,12 +114,6 @@ async def _reach(url: str, transport: Transport, clock: Clock) -> None:
             await clock.sleep(0.2 * tries)
         else:
             return
-
-
-def _downloads(concurrency: int, guard: Guard, observer: Observer, clock: Clock) -> Transport:
-    """Signed URLs lead to a store that has its own limits: nothing of the account's is spent there."""
-    traced = TracedTransport(PooledTransport(concurrency=concurrency, guard=guard), observer, clock)
-    return LimitingTransport(traced, Budget(clock, observer=observer))
 
 
 async def call_route(

@@ -124,6 +124,10 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     patience: Annotated[
         Seconds, Meta(description="Longest outage that a run waits out before it ends, resumable (exit 7).", ge=0)
     ] = 600.0
+    transport: Annotated[
+        Literal["direct", "aiohttp"],
+        Meta(description="Who carries requests that need no proxy: the engine, or aiohttp."),
+    ] = "direct"
     emulator: EmulatorSettings = EmulatorSettings()
     sandbox: SandboxSettings = SandboxSettings()
     live: LiveSettings = LiveSettings()

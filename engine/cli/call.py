@@ -19,7 +19,7 @@ from engine.events import Event, Warned
 from engine.pipeline.findings import did_you_mean
 
 
-@click.command()
+@click.command(epilog="Example:  engine call jobs.list '{\"limit\": 5}'")
 @click.argument("route", required=False)
 @click.argument("members", required=False, metavar="[JSON|-|@FILE]")
 @click.option("--list", "is_listing", is_flag=True, help="List the routes.")

@@ -24,7 +24,7 @@ from engine.cli.run import on_loop
 from engine.errors import Exit
 
 
-@click.command()
+@click.command(epilog="Example:  engine chaos --table")
 @click.argument("files", nargs=-1, metavar="FILE…")
 @click.option("--kills", type=click.IntRange(min=1), default=100, show_default=True, help="Kills that must happen.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Draws kills, instants and faults.")

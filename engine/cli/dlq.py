@@ -44,7 +44,7 @@ def dlq() -> None:
     """Rows that did not make it: look at them, repair them, send them again."""
 
 
-@dlq.command("ls")
+@dlq.command("ls", epilog="Example:  engine dlq ls people")
 @click.argument("pipeline", required=False)
 @click.option("--reason", "codes", metavar="CODE", multiple=True, help="Only with this code; may be repeated.")
 @click.option("--bucket", type=click.Choice(("rejected", "dead")), help="Refused by the platform, or given up.")
@@ -104,7 +104,7 @@ def _print_counts(shelves: list[Letters], selection: Selection, *, is_json: bool
         table([name.upper() for name in names], rows)
 
 
-@dlq.command("show")
+@dlq.command("show", epilog="Example:  engine dlq show 1")
 @click.argument("name", metavar="ID|KEY")
 @click.option("-p", "--pipeline", help="Only in this pipeline: a name or a pipeline file.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per letter, with its bytes.")
@@ -182,7 +182,7 @@ def _became(directory: Path, letter: Letter) -> list[int]:
     return Letters(directory).ids(Selection(where=f"replay_of={letter.id}"))
 
 
-@dlq.command("export")
+@dlq.command("export", epilog="Example:  engine dlq export people --format json")
 @click.argument("pipeline")
 @click.option("--reason", "codes", metavar="CODE", multiple=True, help="Only with this code; may be repeated.")
 @click.option("--bucket", type=click.Choice(("rejected", "dead")), help="Refused by the platform, or given up.")

@@ -20,10 +20,10 @@ from engine.codec.payload import check_caps, dumps, loads
 from engine.errors import InputError, RecordError, StateError
 from engine.runtime.replay import Replay
 from engine.runtime.sharing import spec_of
-from engine.store.letters import DROPPED, REPLAYING, TO_BE_HAD, Letter, Letters, Selection
+from engine.store.letters import DROPPED, EDITED, OPEN, REPLAYING, TO_BE_HAD, Letter, Letters, Selection
 
 
-@click.command("edit")
+@click.command("edit", epilog="Example:  engine dlq edit 1 --set born=1912")
 @click.argument("name", metavar="ID|KEY")
 @click.option("-p", "--pipeline", help="Only in this pipeline: a name or a pipeline file.")
 @click.option("--set", "pairs", metavar="FIELD=VALUE", multiple=True, help="Set a member; VALUE is JSON, or else text.")
@@ -31,6 +31,7 @@ from engine.store.letters import DROPPED, REPLAYING, TO_BE_HAD, Letter, Letters,
 @click.option("--raw", "file", metavar="FILE", help="Take the whole record from a file; - is stdin.")
 @click.option("--drop", is_flag=True, help="Never send it again.")
 @click.option("--reset", is_flag=True, help="Take back every edit, and a drop.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @pass_invocation
 def edit_letter(
     invocation: Invocation,
@@ -42,6 +43,7 @@ def edit_letter(
     file: str | None,
     drop: bool,
     reset: bool,
+    is_json: bool,
 ) -> int:
     """Give a letter another text, by flags or in $EDITOR; the bytes that were read are kept beside it.
 
@@ -60,8 +62,14 @@ def edit_letter(
         text = _text(letter, pairs, gone, file)
         if text is None or text == letter.text:
             tell(f"letter {letter.id} is as it was")
+            if is_json:
+                emit_json({"pipeline": shelf.pipeline, "id": letter.id, "state": letter.state, "is_changed": False})
             return 0
         shelf.edit(letter, text, now_ns=now_ns)
+    if is_json:
+        state = DROPPED if drop else OPEN if reset else EDITED
+        emit_json({"pipeline": shelf.pipeline, "id": letter.id, "state": state, "is_changed": True})
+        return 0
     after = f"engine dlq replay {shelf.pipeline} --id {letter.id}"
     emit(f"letter {letter.id} of {shelf.pipeline}: {'dropped' if drop else f'next: {after}'}")
     return 0
@@ -136,7 +144,7 @@ def _checked(text: bytes) -> bytes:
     return text.strip() if b"\n" not in text.strip() else dumps(members)
 
 
-@click.command("replay")
+@click.command("replay", epilog="Example:  engine dlq replay people --all")
 @click.argument("pipeline")
 @click.option("--id", "ids", type=click.IntRange(1), multiple=True, help="This letter; may be repeated.")
 @click.option("--key", "keys", multiple=True, help="Letters of the row with this key; may be repeated.")

@@ -31,7 +31,7 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
         raise click.BadParameter(f'"{text}" is no duration; write {UNITS["duration"].examples}') from None
 
 
-@click.command()
+@click.command(epilog="Example:  engine emulator --port 4380")
 @click.option("--host", default=Bind().host, show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Of the live origin; 0 is a free one.")
 @click.option("--sandbox-port", type=click.IntRange(0, 65_535), default=0, help="Of the sandbox origin.")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import click
 
-from engine.cli.output import emit
+from engine.cli.output import emit, emit_json
 from engine.errors import ERRORS, EngineError, Exit, Retry
 from engine.pipeline.findings import FINDINGS, did_you_mean
 
@@ -18,12 +19,16 @@ _RETRY = {
 }
 
 
-@click.command()
+@click.command(epilog="Example:  engine explain config.unit")
 @click.argument("code", required=False)
-def explain(code: str | None) -> None:
+@click.option("--json", "is_json", is_flag=True, help="One JSON object per code.")
+def explain(code: str | None, is_json: bool) -> None:  # noqa: FBT001
     """Say what an error CODE means; without one, list all codes."""
     errors = {kind.code: kind for kind in ERRORS}
-    if code is None:
+    if is_json and (code is None or code in errors or code in FINDINGS):
+        for name in sorted({*errors, *FINDINGS}) if code is None else [code]:
+            emit_json(_plain(name, errors.get(name)))
+    elif code is None:
         for name in sorted({*errors, *FINDINGS}):
             emit(name)
     elif code in FINDINGS:
@@ -33,6 +38,14 @@ def explain(code: str | None) -> None:
     else:
         hint = did_you_mean(code, (*errors, *FINDINGS))
         raise click.UsageError(f"no such code `{code}`" + (f"; {hint}" if hint else ""))
+
+
+def _plain(code: str, kind: type[EngineError] | None) -> dict[str, Any]:
+    """What the page says, as data."""
+    if kind is None:
+        return {"code": code, "exit": Exit.CONFIGURATION, "says": FINDINGS[code], "retry": "never", "hint": ""}
+    says = inspect.cleandoc(kind.__doc__ or "")
+    return {"code": code, "exit": kind.exit_code, "says": says, "retry": kind.retry.value, "hint": kind.default_hint}
 
 
 def _page(kind: type[EngineError]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import traceback
+from unicodedata import combining, east_asian_width
 
 import click
 
@@ -88,13 +89,20 @@ def _finding(finding: Finding, paint: Paint) -> str:
 def _block(finding: Finding, excerpt: str, paint: Paint) -> list[str]:
     number = str(finding.line)
     gutter = " " * len(number)
-    carets = "^" * max(1, min(int(finding.facts["length"]), len(excerpt) - finding.column + 1))
-    under = " " * (finding.column - 1) + paint.bad(carets)
+    start = finding.column - 1
+    carets = "^" * max(1, _places(excerpt[start : start + int(finding.facts["length"])]))
+    # A caret stands under what it means also after characters that take two places on a screen, or none.
+    under = " " * _places(excerpt[:start]) + paint.bad(carets)
     return [
         f"{gutter} {paint.dim('┌─')} {finding.path}:{finding.line}:{finding.column}",
         f"{number} {paint.dim('│')} {excerpt}",
         f"{gutter} {paint.dim('│')} {under} {finding.hint}".rstrip(),
     ]
+
+
+def _places(text: str) -> int:
+    """How many places of a terminal's line a text takes."""
+    return sum(0 if combining(mark) else 2 if east_asian_width(mark) in "FW" else 1 for mark in text)
 
 
 def _plain(error: EngineError, paint: Paint) -> str:

@@ -39,7 +39,7 @@ def jobs() -> None:
     """Look into the ledger of a pipeline, and act on its jobs."""
 
 
-@jobs.command("ls")
+@jobs.command("ls", epilog="Example:  engine jobs ls people")
 @click.argument("pipeline", required=False)
 @click.option("--state", type=click.Choice(_STATES), help="Only jobs in this state; `open` is every one not ended.")
 @click.option("--run", "run_id", help="Only jobs of this run; the beginning of its id is enough.")
@@ -68,7 +68,7 @@ def list_jobs(
     return 0
 
 
-@jobs.command("show")
+@jobs.command("show", epilog="Example:  engine jobs show 1")
 @click.argument("name")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per job.")
 @pass_invocation

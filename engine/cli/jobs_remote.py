@@ -41,7 +41,7 @@ _TOKEN_DIGITS = 8
 _AT_ONCE = 16
 
 
-@click.command("cancel")
+@click.command("cancel", epilog="Example:  engine jobs cancel people")
 @click.argument("names", nargs=-1, metavar="[PIPELINE|JOB]…")
 @click.option("--all", "is_all", is_flag=True, help="The open jobs of every pipeline.")
 @click.option("--again", is_flag=True, help="Send their rows again later, rather than make dead letters of them.")
@@ -137,11 +137,12 @@ def _said(told: Cancelled) -> str:
     return " · ".join(parts) or "no job of it is at the platform"
 
 
-@click.command("reattach")
+@click.command("reattach", epilog="Example:  engine jobs reattach 1")
 @click.argument("name", metavar="JOB")
 @click.option("--refetch", is_flag=True, help="Fetch a result that did not balance, without asking for the job first.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @pass_invocation
-def reattach(invocation: Invocation, *, name: str, refetch: bool) -> int:
+def reattach(invocation: Invocation, *, name: str, refetch: bool, is_json: bool) -> int:
     """Take back a job that is dead, failed, cancelled or does not balance: the next run looks at it again.
 
     Dead letters of its rows are dropped, because the rows may yet arrive; its run is open again.
@@ -167,6 +168,9 @@ def reattach(invocation: Invocation, *, name: str, refetch: bool) -> int:
         on_loop(lambda: _write(ledger, job, kept))
     finally:
         ledger.close()
+    if is_json:
+        emit_json({"pipeline": pipeline, "seq": job.seq, "state": job.state, "letters_dropped": len(letters)})
+        return 0
     dropped = f", {len(letters)} dead letters dropped" if letters else ""
     emit(f"job {job.seq} ({job.remote_id}) of {pipeline} is {job.state} again{dropped}; the next run goes on with it")
     return 0
@@ -225,7 +229,7 @@ class Orphans(msgspec.Struct, frozen=True):
         return hashlib.sha256(names.encode()).hexdigest()[:_TOKEN_DIGITS]
 
 
-@click.command("reap")
+@click.command("reap", epilog="Example:  engine jobs reap --older-than 1h")
 @click.option("--kind", type=click.Choice(sorted(PROFILE.kinds)), help="Only jobs of this kind.")
 @click.option("--older-than", "age", default="1h", show_default=True, metavar="TIME", help="Only jobs this old.")
 @click.option("--confirm", "token", metavar="TOKEN", help="Cancel the jobs that were listed with this token.")

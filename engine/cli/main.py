@@ -23,8 +23,13 @@ from engine.version import __version__
 
 # Verb -> where it lives, and what the list of verbs says about it.
 VERBS: dict[str, tuple[str, str]] = {
+    "init": ("engine.cli.init:init", "Write a pipeline that works, with rows and a test."),
+    "plan": ("engine.cli.plan:plan", "Say what a run would do; connects to nothing."),
+    "doctor": ("engine.cli.doctor:doctor", "Look at what a run needs of the world around it."),
     "run": ("engine.cli.run:run", "Run pipelines; an unfinished run is continued."),
     "check": ("engine.cli.check:check", "Find everything that is wrong with pipelines and settings."),
+    "test": ("engine.cli.test:test", "Play the [[test]] blocks of pipelines on an emulator of their own."),
+    "status": ("engine.cli.status:status", "Say how the pipelines stand: what runs, how it ended, what is open."),
     "jobs": ("engine.cli.jobs:jobs", "Look into the ledger of a pipeline; cancel and re-attach jobs."),
     "dlq": ("engine.cli.dlq:dlq", "Look at rows that did not make it, repair them, send them again."),
     "runs": ("engine.cli.runs:runs", "List and show past runs."),
@@ -39,6 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "schema": ("engine.cli.schema:schema", "Print or write the JSON Schemas of the TOML files."),
     "docs": ("engine.cli.docs:docs", "Build, serve or print the documentation."),
     "explain": ("engine.cli.explain:explain", "Say what an error code means."),
+    "completion": ("engine.cli.completion:completion", "Print the completion script of a shell."),
 }
 
 

@@ -48,7 +48,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     share: Share | None = None
 
 
-@click.command()
+@click.command(epilog="Example:  engine run people.toml")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object per file on stdout.")
 @click.option("--fresh", is_flag=True, help="Start a new run over the whole input, with new keys.")

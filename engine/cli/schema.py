@@ -14,7 +14,7 @@ from engine.errors import OutputError
 from engine.pipeline.schema import SCHEMAS
 
 
-@click.command()
+@click.command(epilog="Example:  engine schema --write")
 @click.argument("which", type=click.Choice(list(SCHEMAS)), default="pipeline")
 @click.option("-o", "--output", metavar="FILE", default="-", help="Write there; - is stdout.")
 @click.option("--write", is_flag=True, help="Write all of them under the state directory.")

@@ -69,11 +69,11 @@ def verify(invocation: Invocation, *, file: str, issuer: str | None, audience: s
 
 async def _prove(settings: Settings, token: Secret, *, issuer: str | None, audience: str | None) -> Claims:
     """Prove a token with the keys of the platform; `issuer` and `audience` where they are not its own."""
-    from engine.transport.pooled import PooledTransport
+    from engine.transport.choosing import open_transport
     from engine.trust.keyring import Keyring
 
     known = issuer_of(settings)
-    pool = PooledTransport(concurrency=1)
+    pool = open_transport(settings.platform.transport, concurrency=1)
     try:
         keyring = Keyring(known.auth_url + WELL_KNOWN.path, pool, SystemClock())
         issuer, audience = issuer or known.issuer, audience or known.audience

@@ -24,7 +24,9 @@ _HEADS = ("PIPELINE", "PID", "TIME", "READ", "ACCEPTED", "REJECTED", "DEAD", "OP
 def top(invocation: Invocation, *, names: tuple[str, ...], once: bool, as_json: bool) -> int:
     """Show the runs that work now, every second until Ctrl-C; NAME keeps those pipelines alone.
 
-    Runs started with --quiet do not tell. Example: engine top --once
+    Runs started with --quiet do not tell.
+
+    Example: engine top --once
     """
     state_dir = Path(invocation.settings().state_dir)
     if as_json:

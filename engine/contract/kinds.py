@@ -29,6 +29,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     total      the member of the summary that counts all rows
     manifest   True: the result is a list of files to fetch (`files`), each a lease of its own
     defaults   payload members the platform requires, used unless the pipeline says otherwise
+    members    payload members we know of; the platform may take more
     """
 
     name: str
@@ -42,6 +43,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[str, ...]
     manifest: bool = False
     defaults: dict[str, Any] = {}
+    members: tuple[str, ...] = ()
 
 
 IMPORT_BULK = Kind(
@@ -49,19 +51,20 @@ IMPORT_BULK = Kind(
     total="received",
     accepted=("created", "updated", "merged"), rejected=("skipped", "failed"),
     defaults={"entity_type": "person", "mode": "upsert", "on_error": "skip"},
+    members=("source", "entity_type", "mapping", "mode", "dedupe", "on_error", "max_errors", "dry_run"),
 )  # fmt: skip
 ENRICH_BULK = Kind(
     name=ENRICH, carries="keys", path=("profile_ids",), results="results", match="profile_id", status="status",
     total="requested",
-    accepted=("succeeded",), rejected=("failed",),
+    accepted=("succeeded",), rejected=("failed",), members=("profile_ids", "providers", "fields", "force"),
 )  # fmt: skip
 EXPORT_BULK = Kind(
     name=EXPORT, carries="keys", path=("filter", "ids"), results="files", match="id", status=None, total="rows",
     accepted=(),
     rejected=(), manifest=True, defaults={"format": "jsonl"},
+    members=("entity_types", "filter", "fields", "format", "mask_pii"),
 )  # fmt: skip
 GRAPH_COMPUTE = Kind(
     name=GRAPH, carries="keys", path=("scope", "node_ids"), results="nodes", match="id", status=None, total="requested",
-    accepted=(),
-    rejected=(),
+    accepted=(), rejected=(), members=("algorithm", "scope", "params"),
 )  # fmt: skip

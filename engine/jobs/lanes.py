@@ -71,6 +71,8 @@ class Lane:
             OutOfPatience: it has been shut for longer than we wait.
             PatienceEnded: it is shut, and the run is to stop.
         """
+        if not self.is_shut and self._slots.take():
+            return Permit(is_probe=False)
         started = self._clock.monotonic()
         has_waited = self.is_shut or not self._slots.has_room
         while True:

@@ -33,10 +33,16 @@ class Slots:
         """Whether `acquire` would not wait."""
         return self.in_use < self._limit and not self._waiting
 
+    def take(self) -> bool:
+        """Take a place if that needs no waiting; whether it was taken."""
+        if self.in_use >= self._limit or self._waiting:
+            return False
+        self.in_use += 1
+        return True
+
     async def acquire(self) -> None:
         """Take a place, waiting for one if need be."""
-        if self.has_room:
-            self.in_use += 1
+        if self.take():
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)

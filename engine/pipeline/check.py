@@ -24,6 +24,7 @@ from engine.pipeline.findings import Fault, did_you_mean
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.memory import BASELINE, MEMORY_MIN, MIB
 from engine.pipeline.routes import check_routes
+from engine.pipeline.scenario import ScenarioSpec, check_scenarios
 from engine.pipeline.spec import (
     CallbackSpec,
     JobSpec,
@@ -51,6 +52,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     callback: CallbackSpec | None = None
     results: ResultsSpec | None = None
     sink: SinkSpec | None = None
+    test: tuple[ScenarioSpec | None, ...] = ()
     memory: int | None = None
 
 
@@ -77,6 +79,7 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults += _sink(parts.sink, parts)
     faults += _between(parts)
     faults += check_routes(parts.source, parts.request, parts.sink)
+    faults += check_scenarios(parts.test, reads_files=parts.source is None or parts.source.type != "platform")
     return faults
 
 
@@ -175,13 +178,19 @@ def _plain(value: Any) -> Any:
 
 
 def _payload(job: JobSpec, kind: Kind) -> Iterator[Fault]:
-    """The member that the batch fills cannot be written by hand."""
+    """The member that the batch fills cannot be written by hand; one that looks like a known one is a slip."""
+    for name in job.payload:
+        # A member we do not know may be right: the platform's own documents leave the list open.
+        if name not in kind.members and (hint := did_you_mean(name, kind.members)):
+            message = f"unknown member `{name}` of the payload of {kind.name}"
+            at: KeyPath = ("job", "payload", name)
+            yield Fault(at=at, code="config.unknown_key", message=message, hint=hint, about="key", options=kind.members)
     here: Any = job.payload
     for depth, name in enumerate(kind.path, start=1):
         if not isinstance(here, dict) or name not in here:
             return
         here = here[name]
-        at: KeyPath = ("job", "payload", *kind.path[:depth])
+        at = ("job", "payload", *kind.path[:depth])
         if depth == len(kind.path):
             yield _fault(at, "conflict", f"`{'.'.join(kind.path)}` is filled from the batch")
         elif not isinstance(here, dict):

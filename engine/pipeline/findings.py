@@ -69,8 +69,10 @@ def is_secret_name(name: str) -> bool:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
-    found = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    known, word = sorted(known), word.lower()
+    # Swapped letters first: in a short word they are half of it.
+    swapped = [other for other in known if sorted(other) == sorted(word)]
+    return next(iter(swapped or difflib.get_close_matches(word, known, n=1, cutoff=0.6)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -123,7 +125,7 @@ def _place(fault: Fault, document: Document, spots: dict[KeyPath, Spot]) -> Find
     facts: dict[str, Any] = {"key": ".".join(str(part) for part in fault.at), "options": list(fault.options)}
     for depth in range(len(fault.at), 0, -1):
         if origin := document.origins.get(fault.at[:depth]):
-            return Finding(fault.message, code=fault.code, path=origin, hint=fault.hint, **facts)
+            return Finding(fault.message, code=fault.code, path=origin, hint=fault.hint, is_outside=True, **facts)
     spot = Spot(line=1, column=1, length=0, value_line=1, value_column=1, value_length=0)
     about = fault.about
     for depth in range(len(fault.at), 0, -1):

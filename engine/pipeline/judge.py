@@ -16,7 +16,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect
 
-from engine.pipeline.findings import Fault, did_you_mean, is_secret_name, table_name
+from engine.pipeline.findings import Fault, did_you_mean, is_secret_name, nearest, table_name
 from engine.pipeline.layers import plain_value
 from engine.pipeline.locate import KeyPath
 from engine.pipeline.substitute import Surroundings, Trouble, has_reference, substitute
@@ -66,7 +66,7 @@ def shape_of(kind: inspect.Type) -> Shape:
 
 
 class Judge:
-    """One pass over one file's tables; `faults` fill as it goes.
+    """One pass over one file's tables; `faults` fill as it goes, and so does `meant`: keys that are there misspelt.
 
     `is_read` says whether references at a key path are followed at all: what the chosen profile does not use
     is not looked at. `overridden` are the paths whose text came from the environment or a flag.
@@ -74,6 +74,8 @@ class Judge:
 
     def __init__(self, around: Surroundings, *, overridden: set[KeyPath], is_read: Callable[[KeyPath], bool]) -> None:
         self.faults: list[Fault] = []
+        self.meant: set[KeyPath] = set()
+        self._slips: dict[KeyPath, str] = {}
         self._around = around
         self._overridden = overridden
         self._is_read = is_read
@@ -89,15 +91,13 @@ class Judge:
     def _table(self, info: inspect.StructType, raw: dict[str, Any], at: KeyPath) -> dict[str, Any]:
         fields = {field.encode_name: field for field in info.fields}
         good: dict[str, Any] = {}
-        for key, value in raw.items():
-            if key in fields:
-                judged = self._value(shape_of(fields[key].type), value, (*at, key))
-                if judged is not ABSENT:
-                    good[key] = judged
-            elif at or not key.startswith("x-"):
-                self._unknown(key, at, tuple(fields))
+        spelt = self._spelt(raw, at, tuple(fields))
+        for name, (key, value) in spelt.items():
+            judged = value if value is ABSENT else self._value(shape_of(fields[name].type), value, (*at, key))
+            if judged is not ABSENT:
+                good[name] = judged
         for name, field in fields.items():
-            if field.required and name not in raw:
+            if field.required and name not in spelt:
                 self._missing((*at, name), shape_of(field.type))
         return good
 
@@ -107,13 +107,32 @@ class Judge:
         message = f"{what} is missing" + ("" if is_table else f" in {table_name(at[:-1])}")
         self.faults.append(Fault(at=at, code="config.missing", message=message, hint=shape.description, about="key"))
 
-    def _unknown(self, key: str, at: KeyPath, known: tuple[str, ...]) -> None:
+    def _spelt(self, raw: dict[str, Any], at: KeyPath, known: tuple[str, ...]) -> dict[str, tuple[str, Any]]:
+        """What is given for each known key, and under which spelling: a slip is one fault, not also an absence."""
+        spelt = {key: (key, value) for key, value in raw.items() if key in known}
+        for key, value in raw.items():
+            if key in known or (not at and key.startswith("x-")):
+                continue
+            meant = nearest(key, [name for name in known if name not in raw]) or nearest(key, known)
+            self._unknown((*at, key), known, meant)
+            if meant is not None:
+                whole = _joined(value, raw.get(meant, ABSENT))
+                # Of one that cannot be judged only the presence counts: the rest is told once the name is right.
+                spelt[meant] = (
+                    (meant if meant in raw else key, whole) if whole is not ABSENT or meant not in raw else spelt[meant]
+                )
+        return spelt
+
+    def _unknown(self, at: KeyPath, known: tuple[str, ...], meant: str | None) -> None:
+        if meant is not None:
+            self.meant.add((*at[:-1], meant))
+            self._slips[at] = meant
         self.faults.append(
             Fault(
-                at=(*at, key),
+                at=at,
                 code="config.unknown_key",
-                message=f"unknown key `{key}` in {table_name(at)}",
-                hint=did_you_mean(key, known),
+                message=f"unknown key `{at[-1]}` in {table_name(at[:-1])}",
+                hint=f"did you mean `{meant}`?" if meant else "",
                 about="key",
                 options=known,
             )
@@ -140,7 +159,7 @@ class Judge:
         return self._typed(shape, raw, at, shown=text)
 
     def _substituted(self, text: str, at: KeyPath, *, into_secret: bool) -> Any:
-        if not self._is_read(at):
+        if not self._is_read(tuple(self._slips.get(at[: depth + 1], part) for depth, part in enumerate(at))):
             return ABSENT
         try:
             found = substitute(text, self._around, into_secret=into_secret)
@@ -228,11 +247,24 @@ class Judge:
             case list():
                 judged = [self._value(free, value, (*at, index)) for index, value in enumerate(raw)]
                 return [value for value in judged if value is not ABSENT]
-            case str() if raw and is_secret_name(str(at[-1])) and at[0] != "transform":
+            case str() if raw and is_secret_name(str(at[-1])) and at[0] not in ("transform", "test"):
                 hint = "secrets belong in config.toml, as ${secret:…}; what is none needs another name"
                 return self._fault(at, "config.secret", f"`{_name(at)}` stands in the file itself", hint)
             case _:
                 return raw
+
+
+def _joined(value: Any, other: Any) -> Any:
+    """One table, or array of tables, of its two pieces: `[sorce]` is cut off from a `[source.fields]` below it."""
+    more = {} if other is ABSENT else other
+    if not isinstance(more, dict):
+        return ABSENT
+    if isinstance(value, dict):
+        return {**value, **more}
+    if isinstance(value, list) and value and isinstance(value[-1], dict):
+        # What stands in a table below an array of tables belongs to its last entry.
+        return [*value[:-1], {**value[-1], **more}]
+    return ABSENT
 
 
 def _name(at: KeyPath) -> str:

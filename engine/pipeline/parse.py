@@ -20,6 +20,7 @@ from engine.pipeline.findings import Document, Fault, excerpt_of, to_findings
 from engine.pipeline.judge import Judge
 from engine.pipeline.layers import overlay
 from engine.pipeline.locate import KeyPath
+from engine.pipeline.scenario import ScenarioSpec
 from engine.pipeline.spec import DEFAULT_MEMORY, PipelineSpec, TransformSpec
 from engine.pipeline.substitute import Surroundings, Trouble, read_dotenv, substitute
 from engine.settings import Secret, Settings
@@ -28,6 +29,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 # A configuration of this size is a data file given by mistake.
 _TEXT_MAX = 4 * 1024 * 1024
+# Arrays of tables: each entry is judged by itself.
+_ENTRIES: dict[str, type[msgspec.Struct]] = {"transform": TransformSpec, "test": ScenarioSpec}
 _POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 
@@ -44,7 +47,7 @@ def load_pipeline(path: str, *, env: Mapping[str, str], overrides: Mapping[str, 
     judge = Judge(_around(env), overridden=set(layered.origins), is_read=lambda _: True)
     plain = judge.judge(PipelineSpec, layered.tables)
     faults = [*layered.faults, *judge.faults]
-    _add(faults, check_pipeline(_parts(plain)))
+    _add(faults, check_pipeline(_parts(plain)), judge.meant)
     return _built(PipelineSpec, plain, faults, document)
 
 
@@ -70,7 +73,7 @@ def load_settings(
     faults = [*layered.faults, *(_with_profile(fault, profile) for fault in judge.faults)]
     # Every setting has a default, so what was at fault does not hide what else is.
     if made := _converted(Settings, plain):
-        _add(faults, check_settings(made, needs_secret=needs_secret))
+        _add(faults, check_settings(made, needs_secret=needs_secret), judge.meant)
     return _built(Settings, plain, faults, document)
 
 
@@ -182,9 +185,8 @@ def _parts(plain: dict[str, Any]) -> Parts:
     for field in msgspec.structs.fields(Parts):
         if field.name == "given":
             continue
-        if field.name == "transform":
-            entries = plain.get("transform", [])
-            known["transform"] = tuple(_converted(TransformSpec, entry) for entry in entries)
+        if kind := _ENTRIES.get(field.name):
+            known[field.name] = tuple(_converted(kind, entry) for entry in plain.get(field.name, []))
         elif field.name == "memory":
             known["memory"] = plain.get("memory", DEFAULT_MEMORY)
         elif (made := _converted(field.type, plain.get(field.name, {}))) is not None:
@@ -200,9 +202,12 @@ def _converted(kind: Any, plain: Any) -> Any:
         return None
 
 
-def _add(faults: list[Fault], more: list[Fault]) -> None:
-    """Add faults of sense, except where a fault around or inside the same place has been told."""
-    known = {fault.at for fault in faults}
+def _add(faults: list[Fault], more: list[Fault], meant: set[KeyPath]) -> None:
+    """Add faults of sense, except where a fault around or inside the same place has been told.
+
+    What stands under a misspelt key has no place of its own until that is put right.
+    """
+    known = {fault.at for fault in faults} | meant
     faults += [fault for fault in more if not _is_covered(fault.at, known)]
 
 

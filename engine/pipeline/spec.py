@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from engine.pipeline.scenario import ScenarioSpec
 from engine.settings import Bytes, Fraction, Seconds, Secret
 
 DEFAULT_MEMORY = 256 * 1024 * 1024
@@ -247,6 +248,7 @@ class PipelineSpec(_Table, frozen=True):
     results: ResultsSpec = ResultsSpec()
     dead_letters: DeadLettersSpec = DeadLettersSpec()
     expect: ExpectSpec = ExpectSpec()
+    test: tuple[ScenarioSpec, ...] = ()
 
     @property
     def row_route(self) -> str | None:

@@ -183,7 +183,7 @@ class Reader:
         batch, raws = transform(batch, self._transforms, key=self._key)
         items = self.packer.items(raws, batch.keys)
         if items and max(map(len, items)) > self._item_max:
-            batch, items = _without_oversized(batch, items, self._item_max)
+            batch, items = without_oversized(batch, items, self._item_max)
         if self._source.can_reread:
             if batch.bad:
                 batch.bad = [_shortened(bad) for bad in batch.bad]
@@ -231,7 +231,8 @@ def _shortened(bad: BadRecord) -> BadRecord:
     return msgspec.structs.replace(bad, raw=bad.raw[:ORIGINAL_MAX], reason=bad.reason + note)
 
 
-def _without_oversized(batch: Batch, items: Sequence[bytes], item_max: int) -> tuple[Batch, list[bytes]]:
+def without_oversized(batch: Batch, items: Sequence[bytes], item_max: int) -> tuple[Batch, list[bytes]]:
+    """The batch with every record bad that fits into no job, and the items that are left."""
     fits = [index for index, item in enumerate(items) if len(item) <= item_max]
     over = [index for index, item in enumerate(items) if len(item) > item_max]
     spoiled = [

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from engine.clock import hold_time
+
 T = TypeVar("T")
 
 
@@ -28,6 +30,7 @@ class Hand:
         """Call the function there; the future has its result, or what it raised."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        hold_time(future)
 
         def work() -> None:
             result: Any = None

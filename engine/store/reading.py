@@ -8,6 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from engine.errors import NothingSuch
+from engine.record import Mark
 from engine.store.ledger import job_from
 from engine.store.migrate import steps
 from engine.store.rows import REPLAYS_FROM, JobRow
@@ -116,6 +117,57 @@ class Glance:
             (state, run_id, name, limit),
         )
         return [job_from(row) for row in rows]
+
+    def newest(self) -> tuple[int | None, str | None]:
+        """The epoch of the newest run of the input, and that run's id while it is unfinished."""
+        row = self._db.execute(
+            "SELECT epoch, run_id, outcome FROM runs WHERE lands_in IS NULL ORDER BY started_ns DESC LIMIT 1"
+        ).fetchone()
+        return (None, None) if row is None else (row[0], None if row[2] else row[1])
+
+    def marks(self, epoch: int) -> dict[str, Mark]:
+        """How far each input has been taken."""
+        rows = self._db.execute("SELECT input, offset, line, fingerprint, head FROM marks WHERE epoch=?", (epoch,))
+        return {row[0]: Mark(*row[1:]) for row in rows}
+
+    def last_pace(self) -> tuple[float | None, float | None]:
+        """Seconds of the last run that one process did from start to end, and its rows per second."""
+        row = self._db.execute(
+            "SELECT (ended_ns-started_ns)/1e9, read FROM runs WHERE outcome='done' AND invocations=1 AND read>0"
+            " AND ended_ns>started_ns AND lands_in IS NULL ORDER BY started_ns DESC LIMIT 1"
+        ).fetchone()
+        return (None, None) if row is None else (row[0], row[1] / row[0])
+
+    def usual_job_s(self) -> float | None:
+        """How long jobs took, from their creation until we knew: the median of the last hundred."""
+        rows = self._db.execute(
+            "SELECT (settled_ns-submitted_ns)/1e9 FROM jobs WHERE settled_ns>submitted_ns AND state='committed'"
+            " ORDER BY settled_ns DESC LIMIT 100"
+        )
+        times = sorted(row[0] for row in rows)
+        return times[len(times) // 2] if times else None
+
+    def alive_ns(self, run_id: str) -> int | None:
+        """When the process of a run last said that it lives; None once it stopped or ended."""
+        row = self._db.execute(
+            "SELECT alive_ns FROM runs WHERE run_id=? AND outcome IS NULL AND stopped_ns IS NULL", (run_id,)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def open_jobs(self) -> dict[str, int]:
+        """How many jobs have not ended, by state."""
+        sql = "SELECT state, count(*) FROM jobs WHERE state NOT IN ('committed','dead') GROUP BY state ORDER BY state"
+        return {str(state): int(count) for state, count in self._db.execute(sql)}
+
+    def waiting_letters(self) -> int:
+        """How many dead letters wait for somebody: not sent again, and not dropped."""
+        sql = "SELECT count(*) FROM dead_letters WHERE state IN ('open','edited','replaying')"
+        return int(self._db.execute(sql).fetchone()[0])
+
+    def reasons(self, run_id: str) -> dict[str, int]:
+        """How many dead letters of a run there are by code."""
+        sql = "SELECT code, count(*) FROM dead_letters WHERE run_id=? GROUP BY code ORDER BY code"
+        return {str(code): int(count) for code, count in self._db.execute(sql, (run_id,))}
 
     def attempts(self, job: JobRow) -> list[dict[str, Any]]:
         """Earlier attempts of a job, oldest first."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import failpoints
+from engine.clock import hold_time
 from engine.errors import ConfigError, EngineError, LedgerBroken, OutputError
 from engine.events import Waited
 from engine.store.room import Room
@@ -155,6 +156,7 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
+        hold_time(future)
         is_first = not self._held
         self._held.append((statements, future, loop))
         if is_first:

@@ -1,1 +1,1 @@
-"""The wire: requests going out and coming in, retries, limits, trace headers."""
+"""The wire: connections of our own and aiohttp's, the listener, retries, limits, trace headers, the guard."""

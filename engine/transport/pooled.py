@@ -8,29 +8,24 @@ tells nobody; that is for the transports around it.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from ipaddress import ip_address
 from types import TracebackType
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from engine.contract.exchange import Request, Response
-from engine.errors import BrokenAnswer, CapExceeded, CertificateRefused, ConnectFailed, EngineError, TimedOut
-from engine.loopback import is_loopback
+from engine.errors import BrokenAnswer, ConnectFailed, EngineError
+from engine.transport import failures, pace
+from engine.transport.failures import name_of
 from engine.transport.guard import Guard
+from engine.transport.pace import BODY_MAX, CHUNK_BYTES, KEEPALIVE_S, Pace
+from engine.transport.proxies import Proxies
 
-BODY_MAX = 16 * 1024 * 1024
-CHUNK_BYTES = 64 * 1024
-_CONNECT_TIMEOUT_S = 10.0
-# A stream that brings less than this for as long as its time-out is dead, however regularly it drips.
-RATE_MIN = 1024
-_KEEPALIVE_S = 30.0
 _ORIGINS_MAX = 1024
 # What aiohttp would add on its own. Accept-Encoding above all: nobody here inflates.
 _NOT_ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -58,7 +53,7 @@ class PooledTransport:
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
         self._timeouts: dict[tuple[float, bool], aiohttp.ClientTimeout] = {}
-        self._proxies = getproxies()
+        self._proxies = Proxies()
         self._origins: dict[URL, str | None] = {}
 
     async def send(self, request: Request) -> Response:
@@ -104,7 +99,7 @@ class PooledTransport:
         resolver = self._resolver or aiohttp.ThreadedResolver()
         connector = aiohttp.TCPConnector(
             limit=self._concurrency,
-            keepalive_timeout=_KEEPALIVE_S,
+            keepalive_timeout=KEEPALIVE_S,
             resolver=resolver if self._guard is None else _GuardedResolver(resolver, self._allowing_proxies()),
         )
         self._session = aiohttp.ClientSession(
@@ -120,7 +115,7 @@ class PooledTransport:
     def _timeout(self, seconds: float, *, is_stream: bool) -> aiohttp.ClientTimeout:
         timeout = self._timeouts.get((seconds, is_stream))
         if timeout is None:
-            connect_s = min(_CONNECT_TIMEOUT_S, seconds)
+            connect_s = min(pace.CONNECT_TIMEOUT_S, seconds)
             timeout = (
                 aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=seconds)
                 if is_stream
@@ -140,18 +135,16 @@ class PooledTransport:
         host = url.raw_host or ""
         if self._guard is not None and _is_address(host):
             self._guard.admit(host, url.port or 0, host)
-        is_direct = is_loopback(host) or proxy_bypass(host)
         if len(self._origins) >= _ORIGINS_MAX:
             self._origins.clear()
-        proxy = None if is_direct else self._proxies.get(url.scheme)
+        proxy = self._proxies.way_to(url.scheme, host)
         self._origins[origin] = proxy
         return proxy
 
     def _allowing_proxies(self) -> Guard:
         """The guard, widened by the proxies that the operator's environment names."""
         guard = self._guard or Guard()
-        proxies = frozenset(URL(proxy).host or "" for proxy in self._proxies.values())
-        return Guard(allow_private=guard.allow_private, allowed_hosts=guard.allowed_hosts | proxies)
+        return Guard(allow_private=guard.allow_private, allowed_hosts=guard.allowed_hosts | self._proxies.hosts)
 
 
 class _Streaming:
@@ -165,7 +158,7 @@ class _Streaming:
     async def __aenter__(self) -> _Body:
         try:
             # The library's read time-out begins anew with every byte, so a head could drip for ever.
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S + self._request.timeout_s):
+            async with asyncio.timeout(pace.CONNECT_TIMEOUT_S + self._request.timeout_s):
                 self._answer = await self._start()
         except _FOREIGN as exc:
             raise _translate(exc, self._request) from exc
@@ -194,45 +187,21 @@ class _Body:
     async def chunks(self) -> AsyncIterator[bytes]:
         """As `ports.BodyStream.chunks`."""
         read = 0
-        pace = _Pace(self._request)
+        watch = Pace(self._request)
         source = self._answer.content.iter_chunked(CHUNK_BYTES).__aiter__()
         try:
             while True:
-                pace.wait()
+                watch.wait()
                 try:
                     chunk = await source.__anext__()
                 except StopAsyncIteration:
                     break
-                pace.came(len(chunk))
+                watch.came(len(chunk))
                 read += len(chunk)
                 yield chunk
         except _FOREIGN as exc:
             raise _translate(exc, self._request) from exc
         _check_length(self._answer, self._request, read)
-
-
-class _Pace:
-    """Notices a body that never falls silent and never gets anywhere (faults F39)."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._time = asyncio.get_running_loop().time
-        self._since = 0.0
-        self._waited_s = 0.0
-        self._came = 0
-
-    def wait(self) -> None:
-        self._since = self._time()
-
-    def came(self, size: int) -> None:
-        self._waited_s += self._time() - self._since
-        self._came += size
-        window_s = self._request.timeout_s
-        if self._waited_s < window_s:
-            return
-        if self._came < RATE_MIN * window_s:
-            raise TimedOut(f"{_name(self._request)}: only {self._came} bytes came in {self._waited_s:.1f} s")
-        self._waited_s, self._came = 0.0, 0
 
 
 class _GuardedResolver(AbstractResolver):
@@ -258,14 +227,14 @@ class _GuardedResolver(AbstractResolver):
 async def _read_capped(answer: aiohttp.ClientResponse, request: Request, body_max: int) -> bytes:
     content = answer.content
     if (answer.content_length or 0) > body_max and request.method != "HEAD":
-        raise CapExceeded(f"{_name(request)}: the answer has {answer.content_length} bytes, over {body_max}")
+        raise failures.too_large(request, body_max, answer.content_length)
     body = await content.readany()
     if not content.at_eof():
         pieces, size = [body], len(body)
         while piece := await content.readany():
             size += len(piece)
             if size > body_max:
-                raise CapExceeded(f"{_name(request)}: the answer is longer than {body_max} bytes")
+                raise failures.too_large(request, body_max, None)
             pieces.append(piece)
         body = b"".join(pieces)
     _check_length(answer, request, len(body))
@@ -276,48 +245,35 @@ def _check_length(answer: aiohttp.ClientResponse, request: Request, read: int) -
     promised = answer.content_length
     if promised is None or read == promised or request.method == "HEAD" or answer.status in (204, 304):
         return
-    raise BrokenAnswer(f"{_name(request)}: the answer ended after {read} of {promised} bytes", read=read)
+    raise BrokenAnswer(f"{name_of(request)}: the answer ended after {read} of {promised} bytes", read=read)
 
 
 def _translate(exc: Exception, request: Request) -> EngineError:
-    """Ours for theirs. The foreign text is left out where it may quote the URL: a signed one is a secret."""
-    name = _name(request)
+    """Ours for theirs; the words are those of every transport."""
     match exc:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return CertificateRefused(f"{name}: the host's certificate or TLS was not accepted")
+            return failures.certificate_refused(request)
         case aiohttp.ClientConnectorDNSError():
-            return ConnectFailed(f"{name}: the host's name could not be resolved", reason="dns")
+            return failures.no_address(request)
         case aiohttp.ClientConnectorError():
-            return _not_connected(name, exc.os_error)
+            return failures.not_connected(request, exc.os_error)
         case aiohttp.ConnectionTimeoutError():
-            return ConnectFailed(f"{name}: no connection in time", reason="timeout")
+            return failures.no_connection_in_time(request)
         case aiohttp.ClientHttpProxyError():
-            return ConnectFailed(f"{name}: the proxy answered {exc.status}", reason="proxy")
+            return ConnectFailed(f"{name_of(request)}: the proxy answered {exc.status}", reason="proxy")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return ConnectFailed(f"{name}: not a URL that can be connected to", reason="url")
+            return failures.no_url(request)
         case TimeoutError():
-            return TimedOut(f"{name}: no complete answer within {request.timeout_s:g} s")
+            return failures.timed_out(request)
         case aiohttp.ServerDisconnectedError():
-            return BrokenAnswer(f"{name}: the connection was closed before an answer came")
+            return failures.closed_early(request)
         case aiohttp.ClientPayloadError():
-            return BrokenAnswer(f"{name}: the answer was cut or damaged on its way")
+            return failures.cut(request)
         case aiohttp.ClientResponseError():
-            return BrokenAnswer(f"{name}: the answer is not HTTP as it should be")
+            return failures.not_http(request)
         case ValueError():
-            return ConnectFailed(f"{name}: a header or the URL cannot be written as HTTP", reason="request")
-    return BrokenAnswer(f"{name}: the connection failed under the request ({type(exc).__name__})")
-
-
-def _not_connected(name: str, exc: OSError) -> ConnectFailed:
-    if exc.errno in (errno.EMFILE, errno.ENFILE):
-        hint = "raise `ulimit -n`, or lower platform.limits.concurrency"
-        return ConnectFailed(f"{name}: no connection: too many open files", hint=hint, reason="files")
-    return ConnectFailed(f"{name}: no connection: {exc.strerror or type(exc).__name__}", reason="connect")
-
-
-def _name(request: Request) -> str:
-    """What a request is called in messages: never its URL."""
-    return request.route or f"{request.method} {request.template}"
+            return failures.not_writable(request)
+    return failures.failed_under(request, exc)
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

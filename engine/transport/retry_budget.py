@@ -38,6 +38,8 @@ class RetryBudget:
 
     def _turn_to(self, now: float) -> None:
         second = int(now)
+        if second == self._second:
+            return
         for passed in range(max(self._second + 1, second - _SECONDS + 1), second + 1):
             self._first[passed % _SECONDS] = self._again[passed % _SECONDS] = 0
         self._second = max(self._second, second)

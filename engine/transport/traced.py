@@ -103,7 +103,8 @@ class TracedTransport:
         )
 
     def _host_of(self, url: str) -> tuple[str, int]:
-        origin = "/".join(url.split("/", 3)[:3])
+        at = url.find("/", 8)
+        origin = url if at < 0 else url[:at]
         known = self._hosts.get(origin)
         if known is None:
             if len(self._hosts) >= _ORIGINS_MAX:

@@ -41,10 +41,15 @@ def test_rename_keeps_places_and_can_swap():
     ]
 
 
+def test_rename_reads_as_it_is_documented():
+    """The table of `rename` is { old = "new" }, as schema, documents and the check of its values have it."""
+    assert apply([{"full_name": "Ada"}], type="rename", fields={"full_name": "name"}) == [{"name": "Ada"}]
+
+
 def test_rename_onto_a_member_is_a_failure_of_that_record():
     """A value is never lost under another's name."""
     with pytest.raises(PartialFailure) as caught:
-        apply([{"a": 1}, {"a": 1, "b": 2}], type="rename", fields={"b": "a"})
+        apply([{"a": 1}, {"a": 1, "b": 2}], type="rename", fields={"a": "b"})
 
     assert list(caught.value.failures) == [1]
     assert "`b`" in caught.value.failures[1]

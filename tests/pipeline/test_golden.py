@@ -1,10 +1,14 @@
 """Golden texts: what a user reads for each kind of mistake, character by character."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from engine.cli.failures import render
 from engine.cli.output import Paint
 from engine.errors import PlanError
+from engine.pipeline.findings import FINDINGS
 from engine.pipeline.parse import load_pipeline
 
 TYPO = """\
@@ -78,6 +82,40 @@ def test_a_mistake_is_shown_in_place(findings, good, line, golden) -> None:
     text = good.replace(KIND, line + "\n")
 
     assert render(PlanError(findings(text)), Paint(is_on=False)) == golden
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_every_code_has_its_golden_file() -> None:
+    """There is a faulty file, and the text that is said of it, for each code a finding can carry; and no other."""
+    assert {path.stem for path in GOLDEN.glob("*.toml")} == set(FINDINGS)
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(FINDINGS)
+
+
+@pytest.mark.parametrize("code", FINDINGS)
+def test_each_code_is_shown_in_place(code, tmp_path) -> None:
+    """For each code: one finding, with its line and its carets under what is wrong, character by character."""
+    shutil.copy(GOLDEN / f"{code}.toml", tmp_path)
+
+    with pytest.raises(PlanError) as caught:
+        load_pipeline(f"{code}.toml", env={})
+
+    shown = render(caught.value, Paint(is_on=False))
+    assert [found.finding_code for found in caught.value.findings] == [code]
+    assert shown + "\n" == (GOLDEN / f"{code}.txt").read_text(encoding="utf-8")
+
+
+def test_carets_stand_under_wide_characters(findings, good) -> None:
+    """Where characters take two places of the screen before and in the fault, the carets follow."""
+    (found,) = findings(good.replace('path = "out"', 'rotate = { "行数" = 1 }\npath = "out"'))
+    (value,) = findings(good.replace(KIND, 'kind = "漢字" # e\u0301\n'))
+
+    assert render(found, Paint(is_on=False)).splitlines()[2:4] == [
+        '14 │ rotate = { "行数" = 1 }',
+        "   │            ^^^^^^",
+    ]
+    assert render(value, Paint(is_on=False)).splitlines()[3] == "   │        ^^^^^^"
 
 
 def test_a_missing_key_points_at_its_table(findings, good) -> None:

@@ -44,6 +44,16 @@ def test_flags_win_over_environment_over_file(settings_of) -> None:
     assert settings.platform.limits.concurrency == 32
 
 
+def test_who_carries_requests_is_one_word(settings_of) -> None:
+    """The engine's own connections unless said otherwise, in the file, a variable or a flag; nothing else is a word."""
+    assert settings_of(FILE).platform.transport == "direct"
+    assert settings_of('[platform]\ntransport = "aiohttp"\n').platform.transport == "aiohttp"
+    assert settings_of(FILE, env={"ENGINE__PLATFORM__TRANSPORT": "aiohttp"}).platform.transport == "aiohttp"
+    with pytest.raises(PlanError) as caught:
+        settings_of('[platform]\ntransport = "fast"\n')
+    assert [code for _, code in _codes(caught)] == ["config.choice"]
+
+
 def test_overrides_are_read_by_the_type_of_the_option(settings_of) -> None:
     """Text from a variable or a flag becomes the integer, the number or the list the option is."""
     settings = settings_of(

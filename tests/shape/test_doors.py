@@ -11,11 +11,11 @@ from collections.abc import Iterator
 # A name that ends in "/" is a folder: every file below it is the door.
 DOORS = {
     "aiohttp": ("engine/transport/pooled.py",),
-    "httptools": ("engine/transport/request_parser.py",),
     "orjson": ("engine/codec/payload.py",),
     "msgspec.json": ("engine/codec/payload.py", "engine/codec/canonical.py"),
     # Comes with aiohttp; signed URLs need its `encoded=True`, or aiohttp quotes them again.
     "yarl": ("engine/transport/pooled.py",),
+    "httptools": ("engine/transport/answer.py", "engine/transport/request_parser.py"),
     "rfc8785": ("engine/codec/canonical.py",),
     "backports.zstd": ("engine/codec/", "engine/components/"),
     "compression.zstd": ("engine/codec/", "engine/components/"),

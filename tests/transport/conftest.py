@@ -1,13 +1,17 @@
-"""Loopback servers: one that speaks HTTP, one that sends whatever bytes it is told."""
+"""Loopback servers: one that speaks HTTP, others that send the bytes they are told. And both transports, as one."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import pytest
+from aiohttp.abc import AbstractResolver
 
 from engine.clock import ManualClock
+from engine.transport.direct import DirectTransport
 from engine.transport.incoming import Incoming, Outgoing
 from engine.transport.listener import Listener
+from engine.transport.pooled import PooledTransport
 
 
 class Server:
@@ -108,6 +112,40 @@ class Recorder:
 
     def notice(self, event) -> None:
         self.events.append(event)
+
+
+class _NamesOfAiohttp(AbstractResolver):
+    def __init__(self, names: Callable[[str], list[str]]) -> None:
+        self._names = names
+
+    async def resolve(self, host, port=0, family=socket.AF_INET):
+        common = {"hostname": host, "port": port, "proto": 0, "flags": 0, "family": socket.AF_INET}
+        return [common | {"host": address} for address in self._names(host)]
+
+    async def close(self) -> None:
+        pass
+
+
+def open_pooled(*, names=None, **options):
+    """The transport over aiohttp; `names` says the addresses of a host."""
+    return PooledTransport(resolver=names and _NamesOfAiohttp(names), **options)
+
+
+def open_direct(*, names=None, **options):
+    """The transport of our own; `names` says the addresses of a host."""
+    if names is not None:
+
+        async def resolve(host, port):
+            return [(socket.AF_INET, (address, port)) for address in names(host)]
+
+        options["resolve"] = resolve
+    return DirectTransport(**options)
+
+
+@pytest.fixture(params=[open_direct, open_pooled], ids=["direct", "pooled"])
+def open_wire(request):
+    """Opens a transport: each test that asks for it is run with both."""
+    return request.param
 
 
 async def _running(server):

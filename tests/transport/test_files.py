@@ -11,7 +11,6 @@ from engine.clock import ManualClock
 from engine.contract.exchange import Request
 from engine.errors import ConnectFailed
 from engine.transport.patience import Patience
-from engine.transport.pooled import PooledTransport
 from engine.transport.retrying import RetryingTransport, Waiting
 
 pytestmark = pytest.mark.anyio
@@ -39,20 +38,20 @@ class HealingClock(ManualClock):
         await anyio.lowlevel.checkpoint()
 
 
-async def test_f11_too_many_open_files_is_waited_out(server) -> None:
+async def test_f11_too_many_open_files_is_waited_out(server, open_wire) -> None:
     """A request that finds no descriptor is tried again, in growing pauses, until there is one; even a bare POST."""
     clock = HealingClock()
-    pooled = PooledTransport()
+    wire = open_wire()
     waiting = Waiting(Patience(clock, 600), lambda route: route == "patient")
-    retrying = RetryingTransport(pooled, clock, waiting=waiting, seed=1)
+    retrying = RetryingTransport(wire, clock, waiting=waiting, seed=1)
     clock.exhaust()
     try:
         with pytest.raises(ConnectFailed):
-            await pooled.send(Request("GET", server.url, {}))
+            await wire.send(Request("GET", server.url, {}))
         response = await retrying.send(Request("POST", server.url, {}, b"{}", route="patient"))
     finally:
         clock.heal()
-        await pooled.aclose()
+        await wire.aclose()
     assert (response.body, len(server.seen)) == (b"ok", 1)
     assert clock.naps == 4
     assert clock.monotonic() > 0

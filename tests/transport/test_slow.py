@@ -8,9 +8,9 @@ import pytest
 
 from engine.contract.exchange import Request
 from engine.errors import TimedOut
-from engine.transport import pooled
+from engine.ports import Transport
+from engine.transport import pace
 from engine.transport.incoming import Outgoing
-from engine.transport.pooled import PooledTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -18,8 +18,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
 
 
 @pytest.fixture
-async def transport():
-    transport = PooledTransport()
+async def transport(open_wire):
+    transport = open_wire()
     yield transport
     await transport.aclose()
 
@@ -28,7 +28,7 @@ def get(url: str) -> Request:
     return Request("GET", url, {}, route="slow", timeout_s=0.3)
 
 
-async def read(transport: PooledTransport, request: Request) -> int:
+async def read(transport: Transport, request: Request) -> int:
     async with transport.stream(request) as body:
         return sum([len(chunk) async for chunk in body.chunks()])
 
@@ -43,7 +43,7 @@ async def test_f39_a_body_of_a_byte_now_and_then_is_given_up(dripping, transport
 
 async def test_f39_a_head_of_a_byte_now_and_then_is_given_up(dripping, transport, monkeypatch) -> None:
     """A head has one deadline for the whole of it."""
-    monkeypatch.setattr(pooled, "_CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(pace, "CONNECT_TIMEOUT_S", 0.1)
     dripping.head, dripping.drips = b"HTTP/1.1 200 OK\r\nX-Slow: ", [b"x"] * 1000
     with pytest.raises(TimedOut):
         await read(transport, get(dripping.url))

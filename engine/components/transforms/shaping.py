@@ -27,10 +27,10 @@ class Select:
 
 
 class Rename:
-    """Gives members new names, `{new: old}`, in place; all at once, so two can swap."""
+    """Gives members new names, `{old: new}`, in place; all at once, so two can swap."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
-        self._new_of = {old: new for new, old in fields.items()}
+        self._new_of = dict(fields)
 
     def apply(self, values: list[Value]) -> list[Value | None]:
         """Raises PartialFailure for records that have another member under a new name already."""

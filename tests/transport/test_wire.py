@@ -1,4 +1,4 @@
-"""The pooled transport: what it puts on the wire, what it takes from it, and whose errors come out."""
+"""Both transports: what they put on the wire, what they take from it, and whose errors come out."""
 
 import asyncio
 import gzip
@@ -7,7 +7,6 @@ import ssl
 from datetime import UTC, datetime
 
 import pytest
-from aiohttp.abc import AbstractResolver
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,14 +25,13 @@ from engine.errors import (
 )
 from engine.transport.guard import Guard
 from engine.transport.incoming import Outgoing
-from engine.transport.pooled import PooledTransport
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def transport():
-    transport = PooledTransport(body_max=100_000)
+async def transport(open_wire):
+    transport = open_wire(body_max=100_000)
     yield transport
     await transport.aclose()
 
@@ -249,21 +247,17 @@ async def test_a_certificate_nobody_vouches_for_is_refused(stranger, transport) 
         assert caught.value.retry is Retry.HALT
 
 
-class Resolver(AbstractResolver):
-    """A name server that changes its mind."""
+class Names:
+    """A name server that changes its mind: one answer, with commas in it, for each time it is asked."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = list(addresses)
         self.asked = 0
 
-    async def resolve(self, host, port=0, family=socket.AF_INET):
+    def __call__(self, host: str) -> list[str]:
         address = self.addresses[min(self.asked, len(self.addresses) - 1)]
         self.asked += 1
-        common = {"hostname": host, "port": port, "proto": 0, "flags": 0}
-        return [common | {"host": one, "family": socket.AF_INET} for one in address.split(",")]
-
-    async def close(self) -> None:
-        pass
+        return address.split(",")
 
 
 GUARDED = [
@@ -273,9 +267,9 @@ GUARDED = [
 
 
 @pytest.mark.parametrize("host", GUARDED)
-async def test_t10_no_way_to_write_an_inside_address_gets_through(server, host) -> None:
+async def test_t10_no_way_to_write_an_inside_address_gets_through(server, open_wire, host) -> None:
     """T10: literals, numbers and names that lead inside are refused, and the server there hears nothing."""
-    transport = PooledTransport(guard=Guard())
+    transport = open_wire(guard=Guard())
     url = f"http://{host}:{server.url.rpartition(':')[2]}/"
     try:
         for _ in range(2):
@@ -289,9 +283,9 @@ async def test_t10_no_way_to_write_an_inside_address_gets_through(server, host) 
 
 
 @pytest.mark.parametrize("addresses", [("127.0.0.1",), ("8.8.8.8,127.0.0.1",), ("127.0.0.1", "8.8.8.8")])
-async def test_t10_a_name_is_judged_by_the_address_connected_to(server, addresses) -> None:
+async def test_t10_a_name_is_judged_by_the_address_connected_to(server, open_wire, addresses) -> None:
     """T10: a name that resolves inside is refused, also among public addresses, whatever it says later."""
-    transport = PooledTransport(guard=Guard(), resolver=Resolver(*addresses))
+    transport = open_wire(guard=Guard(), names=Names(*addresses))
     try:
         with pytest.raises(TrustError, match="is not a public address"):
             await transport.send(get(server.url.replace("127.0.0.1", "results.example")))
@@ -300,12 +294,12 @@ async def test_t10_a_name_is_judged_by_the_address_connected_to(server, addresse
     assert server.seen == []
 
 
-async def test_t10_a_name_that_rebinds_is_judged_at_every_connection(server) -> None:
+async def test_t10_a_name_that_rebinds_is_judged_at_every_connection(server, open_wire) -> None:
     """T10: what a name meant at the last check does not count at the next connection."""
     port = server.url.rpartition(":")[2]
-    resolver = Resolver("127.0.0.1", "127.0.0.2")
+    names = Names("127.0.0.1", "127.0.0.2")
     guard = Guard(allowed_hosts=frozenset((f"ours.example:{port}",)))
-    transport = PooledTransport(guard=guard, resolver=resolver)
+    transport = open_wire(guard=guard, names=names)
     try:
         assert (await transport.send(get(f"http://ours.example:{port}/"))).body == b"ok"
         with pytest.raises(TrustError):
@@ -313,19 +307,3 @@ async def test_t10_a_name_that_rebinds_is_judged_at_every_connection(server) -> 
     finally:
         await transport.aclose()
     assert len(server.seen) == 1
-
-
-async def test_loopback_is_never_asked_by_way_of_a_proxy(server, elsewhere, monkeypatch) -> None:
-    """With HTTP_PROXY set, other hosts go through the proxy and this machine does not."""
-    monkeypatch.setenv("http_proxy", elsewhere.url)
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    transport = PooledTransport()
-    try:
-        await transport.send(get(server.url))
-        await transport.send(get("http://results.example/x"))
-    finally:
-        await transport.aclose()
-
-    assert (len(server.seen), len(elsewhere.seen)) == (1, 1)
-    assert elsewhere.seen[0].headers["host"] == "results.example"
