@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ import msgspec
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _ZERO_TRACE = "0" * 32
 _ZERO_SPAN = "0" * 16
+_DRAWN_BYTES = 2048
+_drawn: deque[str] = deque()
 
 
 class Trace(msgspec.Struct, frozen=True, gc=False):
@@ -59,12 +62,28 @@ class Trace(msgspec.Struct, frozen=True, gc=False):
 
 def new_trace_id() -> str:
     """32 random hex digits, never all zero."""
-    return (int.from_bytes(os.urandom(16)) or 1).to_bytes(16).hex()
+    return new_span_id() + new_span_id()
 
 
 def new_span_id() -> str:
-    """16 random hex digits, never all zero."""
-    return (int.from_bytes(os.urandom(8)) or 1).to_bytes(8).hex()
+    """16 random hex digits, never all zero; safe to call from any thread."""
+    try:
+        return _drawn.popleft()
+    except IndexError:
+        _draw()
+        return new_span_id()
+
+
+def _draw() -> None:
+    """Random ids of the system, many at a time: each request needs one, and asking for each costs more than the id."""
+    digits = os.urandom(_DRAWN_BYTES).hex()
+    ids = [digits[at : at + 16] for at in range(0, len(digits), 16)]
+    _drawn.extend([one for one in ids if one != _ZERO_SPAN])
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process must draw its own, or both would give the same ids.
+    os.register_at_fork(after_in_child=_drawn.clear)
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

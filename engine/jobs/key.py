@@ -6,10 +6,12 @@ The same input gives the same key, so a ledger that lost its tail creates nothin
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Iterable
 
 from engine.codec.payload import encode
+
+# The two bits of a UUID's variant, for each hex digit that stands in their place.
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
 def derive_key(*, pipeline: str, epoch: int, seq: int, attempt: int, digest: bytes) -> str:
@@ -18,7 +20,9 @@ def derive_key(*, pipeline: str, epoch: int, seq: int, attempt: int, digest: byt
     Shaped as a UUID v4, which the contract recommends (9.2), out of a SHA-256 over what makes the submission.
     """
     text = f"{pipeline}\0{epoch}\0{seq}\0{attempt}\0".encode()
-    return str(uuid.UUID(bytes=hashlib.sha256(text + digest).digest()[:16], version=4))
+    drawn = hashlib.sha256(text + digest).hexdigest()
+    # Version and variant as RFC 9562 section 5.4 places them.
+    return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[13:16]}-{_VARIANT[drawn[16]]}{drawn[17:20]}-{drawn[20:32]}"
 
 
 def digest_keys(keys: Iterable[str]) -> bytes:

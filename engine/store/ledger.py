@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ _MOVED = (
     "state", "attempt", "key", "trace_id", "remote_id", "sent_ns", "submitted_ns", "settled_ns", "ended_ns", "accepted",
     "rejected", "dead", "part", "error",
 )  # fmt: skip
+# Every job is written four times or more, so its row is made in C.
+_SLICES = _JOB_COLUMNS.index("slices")
+_job_columns = attrgetter(*_JOB_COLUMNS)
+_moved_columns = attrgetter(*_MOVED, "epoch", "seq")
 
 
 def _insert(table: str, columns: Sequence[str], *, or_replace: bool = False) -> str:
@@ -71,10 +76,9 @@ _ATTEMPT = _insert(
 
 def job_values(job: JobRow) -> tuple[Any, ...]:
     """A job as the values of its table row."""
-    return tuple(
-        encode(job.slices) if name == "slices" else getattr(job, name)  # Slices are written once, never updated.
-        for name in _JOB_COLUMNS
-    )
+    values = list(_job_columns(job))
+    values[_SLICES] = encode(job.slices)  # Slices are written once, never updated.
+    return tuple(values)
 
 
 def job_from(row: Sequence[Any]) -> JobRow:
@@ -367,7 +371,7 @@ class Ledger:
         return self._db.write([("DELETE FROM parts WHERE epoch<>?", [(epoch,)])])
 
     def _moves(self, jobs: Sequence[JobRow]) -> Statement:
-        return (_MOVE_JOB, [(*(getattr(job, name) for name in _MOVED), job.epoch, job.seq) for job in jobs])
+        return (_MOVE_JOB, [_moved_columns(job) for job in jobs])
 
     def _letters(self, letters: Sequence[tuple[Any, ...]]) -> list[Statement]:
         if not letters:

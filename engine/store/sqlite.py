@@ -12,7 +12,10 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +136,8 @@ class Database:
             raise LedgerBroken(f"{path}: {exc.message}", hint=exc.hint) from exc
         self.room = Room()
         self._doubt: OutputError | None = None
-        self._tickets: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._held: deque[_Ticket] = deque()
+        self._tickets: queue.SimpleQueue[list[_Ticket] | None] = queue.SimpleQueue()
         self._untold_s = 0.0  # Time spent in commits that nobody was told of yet.
         self._thread = threading.Thread(target=self._write_groups, name="ledger-writer", daemon=True)
         self._thread.start()
@@ -153,8 +157,23 @@ class Database:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         hold_time(future)
-        self._tickets.put((statements, future, loop))
+        is_first = not self._held
+        self._held.append((statements, future, loop))
+        if is_first:
+            # Whatever is ready on the loop now writes too: all of it wakes the writer once, and is one group.
+            loop.call_soon(self._hand_over)
+        elif self._held[0][2] is not loop:
+            self._hand_over()
         return future
+
+    def _hand_over(self) -> None:
+        """Give the writer what is held, in order; from any thread, each ticket once."""
+        tickets: list[_Ticket] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                tickets.append(self._held.popleft())
+        if tickets:
+            self._tickets.put(tickets)
 
     def write_now(self, statements: list[Statement]) -> None:
         """Write on the calling thread; for moments when no loop runs and nobody else writes."""
@@ -205,6 +224,7 @@ class Database:
         """Finish what is queued, then close; safe to call twice. Waits for no room."""
         self.room.give_up()
         if self._thread.is_alive():
+            self._hand_over()
             self._tickets.put(None)
             self._thread.join()
         if self._reader is not None:
@@ -213,8 +233,8 @@ class Database:
         self._db.close()
 
     def _write_groups(self) -> None:
-        while (ticket := self._tickets.get()) is not None:
-            group = [ticket]
+        while (tickets := self._tickets.get()) is not None:
+            group = tickets
             is_last = False
             while len(group) < _GROUP_MAX:
                 try:
@@ -224,7 +244,7 @@ class Database:
                 if following is None:
                     is_last = True
                     break
-                group.append(following)
+                group += following
             self._commit(group)
             if is_last:
                 return
@@ -243,20 +263,19 @@ class Database:
             self._untold_s = 0.0
         self.groups += 1
         self.writes += len(group)
-        loop = group[0][2]
-        try:
-            loop.call_soon_threadsafe(_resolve, [future for _, future, _ in group], failure)
-        except RuntimeError:
-            # The loop is gone: the process is ending, and nobody waits any more.
-            return
+        for loop, tickets in groupby(group, key=itemgetter(2)):
+            # The loop may be gone: then the process is ending, or nobody waits there any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, [future for _, future, _ in tickets], failure)
 
     def _write_group(self, group: list[_Ticket]) -> None:
         """One transaction of the whole group; after an error none of it stands."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for statements, _, _ in group:
-                for sql, rows in statements:
-                    self._db.executemany(sql, rows)
+            # Neighbours that say the same are one statement: most of a group is jobs that moved on.
+            in_order = chain.from_iterable(statements for statements, _, _ in group)
+            for sql, same in groupby(in_order, key=itemgetter(0)):
+                self._db.executemany(sql, chain.from_iterable(rows for _, rows in same))
             self._commit_group(group)
         except sqlite3.Error as exc:
             with contextlib.suppress(sqlite3.Error):

@@ -10,8 +10,8 @@ import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 from engine.events import Event, SpanEnded, Warned
 from engine.ports import Observer
@@ -20,6 +20,7 @@ from engine.telemetry.environment import EVERYTHING, Tell, Wanted, read
 from engine.telemetry.otlp import Collector, encode_request, encode_span
 from engine.telemetry.outbox import Lost, Outbox, Patience
 from engine.telemetry.redact import Redactor
+from engine.telemetry.spans import Cleaner, encode_usual
 from engine.version import __version__
 
 if TYPE_CHECKING:
@@ -121,9 +122,14 @@ class _SpanShipper:
 
     def __init__(self, wanted: Wanted, redact: Redactor, patience: Patience) -> None:
         self._resource = _described(wanted.resource)
-        self._make = _span_maker(self._resource, _Cleaner(redact, wanted.value_characters))
+        self._cleaner = Cleaner(redact, wanted.value_characters)
         self._collector = Collector(wanted.target, patience) if wanted.target else None
         self._show = _console() if wanted.has_console else None
+
+    @cached_property
+    def _make(self) -> Callable[[SpanEnded], ReadableSpan]:
+        # Made when first needed: loading the SDK takes as long as writing thousands of usual spans without it.
+        return _span_maker(self._resource, self._cleaner)
 
     def ship(self, batch: Sequence[SpanEnded]) -> Lost | None:
         spans: list[ReadableSpan] = []
@@ -131,12 +137,15 @@ class _SpanShipper:
         for event in batch:
             # A malformed fact loses itself, not the batch it travels in.
             with suppress(ValueError, OverflowError, TypeError, AttributeError, struct.error):
+                if self._show is None and (known := encode_usual(event, self._cleaner)) is not None:
+                    encoded.append(known)
+                    continue
                 span = self._make(event)
                 encoded.append(encode_span(span))
                 spans.append(span)
         if self._show is not None:
             self._show(spans)
-        malformed = len(batch) - len(spans)
+        malformed = len(batch) - len(encoded)
         lost = None
         if self._collector is not None and encoded:
             body = encode_request(encoded, self._resource, scope=SCOPE, version=__version__)
@@ -155,29 +164,6 @@ class _SpanShipper:
             self._collector.close()
 
 
-class _Cleaner:
-    """Attributes as they may leave: text redacted, then cut; None left out."""
-
-    def __init__(self, redact: Redactor, characters: int) -> None:
-        self._redact = redact
-        self._characters = characters
-        # Most text comes again with every span; the bound keeps what does not from piling up.
-        self._cleaned = lru_cache(maxsize=2048)(self._clean)
-
-    def attributes(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: self.value(value) for key, value in values.items() if value is not None}
-
-    def value(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._cleaned(value) if len(value) <= 64 else self._clean(value)
-        if isinstance(value, (list, tuple)):
-            return tuple(map(self.value, value))
-        return value
-
-    def _clean(self, value: str) -> str:
-        return self._redact(value)[: self._characters]
-
-
 def _described(resource: Mapping[str, str]) -> dict[str, str]:
     from opentelemetry.sdk.version import __version__ as sdk_version
 
@@ -185,7 +171,7 @@ def _described(resource: Mapping[str, str]) -> dict[str, str]:
     return {"service.version": __version__, **resource, **{f"telemetry.sdk.{key}": sdk[key] for key in sdk}}
 
 
-def _span_maker(resource: Mapping[str, str], clean: _Cleaner) -> Callable[[SpanEnded], ReadableSpan]:
+def _span_maker(resource: Mapping[str, str], clean: Cleaner) -> Callable[[SpanEnded], ReadableSpan]:
     """A function from the fact to the span, with everything bound that is the same for all spans."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan

@@ -8,7 +8,9 @@ refused before any key is looked for. No message ever holds the token.
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -142,7 +144,8 @@ class Verifier:
         self._issuer = issuer
         self._audience = (audience,) if isinstance(audience, str) else tuple(audience)
         self._remembered_max = remembered_max
-        self._proofs: dict[bytes, tuple[PublicKey, Claims]] = {}
+        # A plain dict finds its oldest entry the slower the more were dropped before it.
+        self._proofs: OrderedDict[bytes, tuple[PublicKey, Claims]] = OrderedDict()
 
     def verify(self, token: str, keys: Mapping[str, PublicKey], *, now_s: float) -> Claims:
         """As `bearer.verify`, with the leeway of 60 s."""
@@ -156,7 +159,7 @@ class Verifier:
         _check_parties(claims, self._issuer, self._audience)
         _check_times(claims, now_s, LEEWAY_MAX_S)
         if len(self._proofs) >= self._remembered_max:
-            del self._proofs[next(iter(self._proofs))]
+            self._proofs.popitem(last=False)
         self._proofs[digest] = (key, claims)
         return claims
 
@@ -179,6 +182,8 @@ def _prove(token: str, keys: Mapping[str, PublicKey]) -> tuple[PublicKey, dict[s
     return key, json_object(base64url(payload, what="payload"), what="payload")
 
 
+# All tokens of a key begin with the same bytes, so most headers were judged before; a refusal is not remembered.
+@lru_cache(maxsize=64)
 def _check_header(part: bytes) -> str:
     """The `kid` of an acceptable header."""
     if len(part) > _HEADER_BYTES_MAX:

@@ -34,10 +34,13 @@ def project(root: Path) -> dict:
 
 
 def _asked(project: dict) -> list[Requirement]:
-    """Everything the project asks for by name: core, extras and the dev group, itself left out."""
+    """Everything the project asks for by name: core, extras and the dev group, itself left out.
+
+    Whom the benchmarks measure against is no part of it: none of them is shipped, tested with or locked.
+    """
     table = project["project"]
     lines = [*table["dependencies"], *project["dependency-groups"]["dev"]]
-    lines += [line for extra in table["optional-dependencies"].values() for line in extra]
+    lines += [line for name, extra in table["optional-dependencies"].items() if name != "bench" for line in extra]
     return [asked for line in lines if (asked := Requirement(line)).name != table["name"]]
 
 

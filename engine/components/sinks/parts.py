@@ -39,7 +39,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports.zstd import ZstdCompressor
 
-_BUFFER_BYTES = 1024 * 1024
+# Under the size from which the allocator maps a block of its own: a mapping costs a fault for each of its pages, more
+# than the larger number of writes does.
+_BUFFER_BYTES = 128 * 1024
 _PART = r"part-\d{{4,}}-{tag}\d{{6,}}\.(?:ndjson|csv|parquet)(?:\.gz|\.zst)?"
 _TEMPORARY = r"\.(?:part-\d{{4,}}-{tag}\d{{6,}}\.[a-z.]+|{manifest})\.tmp"
 
@@ -211,7 +213,8 @@ class FilePart:
         self._fd = directory.create(name)
         self._compressor = _compressor(compression)
         self._digest = hashlib.sha256()
-        self._buffer = bytearray(header)
+        self._chunks = [header] if header else []
+        self._held_bytes = len(header)
         self._unwritten = Unwritten()
         self._rows = 0
         self._body_bytes = len(header)
@@ -229,11 +232,12 @@ class FilePart:
         return self._body_bytes
 
     def append(self, chunk: bytes, rows: int) -> None:
-        """Add encoded rows; writes to the disk about once per MiB. See `ports.Part.append`."""
-        self._buffer += chunk
+        """Add encoded rows; writes to the disk 128 KiB or more at once. See `ports.Part.append`."""
+        self._chunks.append(chunk)
+        self._held_bytes += len(chunk)
         self._rows += rows
         self._body_bytes += len(chunk)
-        if len(self._buffer) >= _BUFFER_BYTES or self._unwritten:
+        if self._held_bytes >= _BUFFER_BYTES or self._unwritten:
             self._spill()
 
     def finish(self) -> PartRecord:
@@ -261,7 +265,8 @@ class FilePart:
             self._directory.remove_temporary(self.name)
 
     def _spill(self) -> None:
-        data, self._buffer = bytes(self._buffer), bytearray()
+        data = b"".join(self._chunks)
+        self._chunks, self._held_bytes = [], 0
         self._write(self._compressor.compress(data) if data else b"")
 
     def _write(self, data: bytes) -> None:
