@@ -76,7 +76,9 @@ async def test_f32_a_sink_that_takes_nothing_holds_back_the_source(rig: Rig, mon
     from engine.components.catalog import open_sink
 
     gate, waits = threading.Event(), list[int]()
-    monkeypatch.setattr("engine.components.catalog.open_sink", lambda *a, **k: _GatedSink(open_sink(*a, **k), gate, waits))
+    monkeypatch.setattr(
+        "engine.components.catalog.open_sink", lambda *a, **k: _GatedSink(open_sink(*a, **k), gate, waits)
+    )
     monkeypatch.setattr("engine.runtime.run._RESULTS_MAX", 8)
     rig.replace('name    = "rig"', 'name    = "rig"\nmemory  = "112MiB"')
     rig.replace("rows = 10", "rows = 40")
