@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -66,11 +67,20 @@ def ask_of(route: Route[Any, Any], members: Mapping[str, Any]) -> Any:
     Raises:
         RecordError: a member the question does not have, lacks, or has of another type.
     """
-    # On the wire some members have another name: `deviceId`.
-    written = {field.name: field.encode_name for field in msgspec.structs.fields(route.ask)}
+    kind: Any = route.ask
+    written = _names(kind)
     members = {written.get(name, name): value for name, value in members.items()}
-    known = list(written.values())
+    known = written.values()
     if strange := [name for name in members if name not in known]:
         has = ", ".join(known) or "no members"
         raise RecordError(f"{route.name} has no member {', '.join(strange)[:80]!a}", hint=f"it has {has}")
     return from_plain(dict(members), route.ask, strict=False)
+
+
+@cache
+def _names(ask: type[msgspec.Struct]) -> dict[str, str]:
+    """The members of a question, by our names for them, as they are written: `device_id` is `deviceId`.
+
+    Looked up once for each type: pipelines ask for every row.
+    """
+    return {field.name: field.encode_name for field in msgspec.structs.fields(ask)}
