@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError as Cancelled
 from concurrent.futures import Future
 from typing import Any
@@ -22,13 +22,13 @@ from engine.client.client import Client
 from engine.codec.lines import Lines
 from engine.codec.payload import decode, decoder, encode
 from engine.components.sources.files import VALUES_MAX
-from engine.components.sources.ndjson import NdjsonSource
+from engine.components.sources.once import OnceSource
 from engine.contract.catalog import ask_of, route_of
 from engine.contract.profile import PROFILE
 from engine.contract.rows import CURSOR, Listing, ListPage, listing_of, page_of
 from engine.errors import BrokenAnswer, ConfigError, StaleCheckpoint
 from engine.pipeline.spec import SourceSpec
-from engine.record import Batch, Mark, Slice
+from engine.record import Batch, Mark
 
 _CURSOR_CHARS_MAX = 8192
 _LOOK_EVERY_S = 0.1
@@ -70,7 +70,7 @@ class _Page(msgspec.Struct, frozen=True):
     is_last: bool
 
 
-class PagesSource(NdjsonSource):
+class PagesSource(OnceSource):
     """A `ports.Source` over one listing route; `gate` is connected before anything is read."""
 
     def __init__(self, spec: SourceSpec, gate: Gate, *, want_values: bool, values_max: int = VALUES_MAX) -> None:
@@ -84,16 +84,6 @@ class PagesSource(NdjsonSource):
         self._name = self._route.name + ("?" + urlencode(spec.members) if spec.members else "")
         self._name_of: Any = _key_decoder(spec.key)
         self._pages: deque[_Page] = deque()
-
-    @property
-    def can_reread(self) -> bool:
-        """A list is another one a moment later."""
-        return False
-
-    @property
-    def can_seek(self) -> bool:
-        """As `can_reread`."""
-        return False
 
     def read(self, marks: Mapping[str, Mark]) -> Iterator[Batch]:
         """Read on from the mark; one batch for each page.
@@ -126,10 +116,6 @@ class PagesSource(NdjsonSource):
                 hint="run with --fresh to read the list from its start",
                 input=self._name,
             )
-
-    def reread(self, slices: Sequence[Slice]) -> Iterator[Batch]:
-        """Never: the ledger keeps what was read."""
-        raise StaleCheckpoint(f"{self._name} cannot be read a second time", input=self._name)
 
     def mark(self, name: str, offset: int, line: int) -> Mark:
         """The mark after a record: the cursor of its page, and what it is known by."""

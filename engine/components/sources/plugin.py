@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -19,10 +19,10 @@ from engine.codec.lines import Lines
 from engine.codec.payload import encode
 from engine.components.plugins import Pull, RowSource
 from engine.components.sources.files import VALUES_MAX
-from engine.components.sources.ndjson import NdjsonSource
-from engine.errors import EngineError, InputError, StaleCheckpoint
+from engine.components.sources.once import OnceSource
+from engine.errors import EngineError, InputError
 from engine.pipeline.spec import SourceSpec
-from engine.record import Batch, Mark, Slice
+from engine.record import Batch, Mark
 
 _WINDOW_ROWS = 1_000
 _WINDOW_BYTES = 256 * 1024
@@ -40,7 +40,7 @@ class _Window(msgspec.Struct):
     places: list[str]
 
 
-class PluginSource(NdjsonSource):
+class PluginSource(OnceSource):
     """A `ports.Source` over one function; offsets count the bytes of rows as JSON lines."""
 
     def __init__(
@@ -50,16 +50,6 @@ class PluginSource(NdjsonSource):
         self._function = function
         self._name = f"plugin {spec.use}"
         self._known: deque[_Window] = deque()
-
-    @property
-    def can_reread(self) -> bool:
-        """What a function yields, it may yield once."""
-        return False
-
-    @property
-    def can_seek(self) -> bool:
-        """As `can_reread`."""
-        return False
 
     def read(self, marks: Mapping[str, Mark]) -> Iterator[Batch]:
         """Read on from the mark, until the function ends.
@@ -78,10 +68,6 @@ class PluginSource(NdjsonSource):
                 lines = Lines(start=window.start, line=line, texts=window.texts, ends=window.ends, cut=cut)
                 line = lines.next_line
                 yield self._whole(self._name, lines) or self._line_by_line(self._name, lines)
-
-    def reread(self, slices: Sequence[Slice]) -> Iterator[Batch]:
-        """Never: the ledger keeps what was read."""
-        raise StaleCheckpoint(f"{self._name} cannot be read a second time", input=self._name)
 
     def mark(self, name: str, offset: int, line: int) -> Mark:
         """The mark after a row: its place."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -20,10 +20,10 @@ from engine.codec.lines import HEAD_BYTES, Lines
 from engine.codec.payload import decode, encode
 from engine.components.postgres import Server, quoted, table_of
 from engine.components.sources.files import VALUES_MAX
-from engine.components.sources.ndjson import NdjsonSource
+from engine.components.sources.once import OnceSource
 from engine.errors import ConfigError, InputError, OutputError, StaleCheckpoint
 from engine.pipeline.spec import SourceSpec
-from engine.record import Batch, Mark, Slice
+from engine.record import Batch, Mark
 
 _PAGE_ROWS = 10_000
 _PAGE_BYTES = 2 * 1024 * 1024
@@ -57,7 +57,7 @@ class _Known(msgspec.Struct, frozen=True):
     cursors: list[tuple[str, ...]]
 
 
-class PostgresSource(NdjsonSource):
+class PostgresSource(OnceSource):
     """A `ports.Source` over one table or query. Offsets count the bytes of rows as JSON lines."""
 
     def __init__(self, spec: SourceSpec, *, want_values: bool, values_max: int = VALUES_MAX) -> None:
@@ -78,16 +78,6 @@ class PostgresSource(NdjsonSource):
         self._cursor = ", ".join(spec.cursor)
         self._types: tuple[str, ...] = ()
         self._known: deque[_Known] = deque()
-
-    @property
-    def can_reread(self) -> bool:
-        """A table is another one a moment later."""
-        return False
-
-    @property
-    def can_seek(self) -> bool:
-        """As `can_reread`."""
-        return False
 
     def read(self, marks: Mapping[str, Mark]) -> Iterator[Batch]:
         """Read on from the mark, until no row comes after it.
@@ -113,10 +103,6 @@ class PostgresSource(NdjsonSource):
                 yield self._whole(self._name, lines) or self._line_by_line(self._name, lines)
             if page.is_last:
                 return
-
-    def reread(self, slices: Sequence[Slice]) -> Iterator[Batch]:
-        """Never: the ledger keeps what was read."""
-        raise StaleCheckpoint(f"{self._name} cannot be read a second time", input=self._name)
 
     def mark(self, name: str, offset: int, line: int) -> Mark:
         """The mark after a row: its cursor."""
