@@ -17,6 +17,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from engine.contract.profile import PROFILE
@@ -52,11 +53,15 @@ _RSA_BITS_MIN = 2048
 _RSA_BITS_MAX = 8192
 _EXPONENT_BITS_MAX = 33
 
+_SCENARIOS = PROFILE.scenarios_claim
+_TEXTS = ("iss", "sub", "jti", "client_id", "tenant_id", "organization_id")
+_ABSENT = ("",) * len(_TEXTS)
+
 _padding = PKCS1v15()
-_hash = SHA256()
+_hashed = Prehashed(SHA256())
 
 
-class Claims(msgspec.Struct, frozen=True, kw_only=True):
+class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a verified token says (contract 1.3; RFC 9068). Times are Unix seconds.
 
     Text claims the token does not carry are empty; `iat` and `nbf` are then None. `raw` has every claim.
@@ -92,14 +97,14 @@ class PublicKey:
         self._key = key
         self._identity = (kid, numbers.n, numbers.e)
 
-    def check(self, signature: bytes, message: bytes) -> None:
-        """Prove that `signature` is this key's over `message`.
+    def check(self, signature: bytes, digest: bytes) -> None:
+        """Prove that `signature` is this key's over the message with this SHA-256.
 
         Raises:
             BadSignature: it is not.
         """
         try:
-            self._key.verify(signature, message, _padding, _hash)
+            self._key.verify(signature, digest, _padding, _hashed)
         except InvalidSignature as exc:
             raise BadSignature(f"the signature is not that of key {_shown(self.kid)}", kid=self.kid) from exc
 
@@ -128,14 +133,14 @@ def verify(
         MalformedToken, AlgorithmRefused, UnknownKey, BadSignature: it is no token of ours.
         ClaimMissing, WrongIssuer, WrongAudience, ExpiredToken, NotYetValid: it is, but says the wrong thing.
     """
-    claims = _read_claims(_prove(token, keys)[1])
+    claims = _read_claims(_prove(*_halves(token), keys)[1])
     _check_parties(claims, issuer, (audience,) if isinstance(audience, str) else audience)
     _check_times(claims, now_s, min(leeway_s, LEEWAY_MAX_S))
     return claims
 
 
 class Verifier:
-    """Verifies tokens for one issuer and audience, and remembers proofs by the SHA-256 of the token.
+    """Verifies tokens for one issuer and audience, and remembers proofs by what was signed (its SHA-256) and signature.
 
     A remembered proof still has its times and the presence of its key checked, so it ends with either.
     """
@@ -145,40 +150,45 @@ class Verifier:
         self._audience = (audience,) if isinstance(audience, str) else tuple(audience)
         self._remembered_max = remembered_max
         # A plain dict finds its oldest entry the slower the more were dropped before it.
-        self._proofs: OrderedDict[bytes, tuple[PublicKey, Claims]] = OrderedDict()
+        self._proofs: OrderedDict[tuple[bytes, bytes], tuple[PublicKey, Claims]] = OrderedDict()
 
     def verify(self, token: str, keys: Mapping[str, PublicKey], *, now_s: float) -> Claims:
         """As `bearer.verify`, with the leeway of 60 s."""
-        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-        proof = self._proofs.get(digest)
+        signed, digest, signature = _halves(token)
+        proof = self._proofs.get((digest, signature))
         if proof is not None and keys.get(proof[0].kid) == proof[0]:
             _check_times(proof[1], now_s, LEEWAY_MAX_S)
             return proof[1]
-        key, members = _prove(token, keys)
+        key, members = _prove(signed, digest, signature, keys)
         claims = _read_claims(members)
         _check_parties(claims, self._issuer, self._audience)
         _check_times(claims, now_s, LEEWAY_MAX_S)
         if len(self._proofs) >= self._remembered_max:
             self._proofs.popitem(last=False)
-        self._proofs[digest] = (key, claims)
+        self._proofs[digest, signature] = (key, claims)
         return claims
 
 
-def _prove(token: str, keys: Mapping[str, PublicKey]) -> tuple[PublicKey, dict[str, Any]]:
-    if not token.isascii():
-        raise MalformedToken("a token is ASCII text")
-    data = token.encode("ascii")
-    if len(data) > _TOKEN_BYTES_MAX:
-        raise MalformedToken(f"a token has at most {_TOKEN_BYTES_MAX} bytes, this one {len(data)}")
-    parts = data.split(b".")
-    if len(parts) != 3:
-        raise MalformedToken(f"a compact JWS has 3 parts, this has {len(parts)}")
-    header, payload, signature = parts
+def _halves(token: str) -> tuple[bytes, bytes, bytes]:
+    """What is signed, its SHA-256, and the signature's text; of text that is no token, something to refuse."""
+    signed, _, signature = token.encode("utf-8", "surrogatepass").rpartition(b".")
+    return signed, hashlib.sha256(signed).digest(), signature
+
+
+def _prove(
+    signed: bytes, digest: bytes, signature: bytes, keys: Mapping[str, PublicKey]
+) -> tuple[PublicKey, dict[str, Any]]:
+    size = len(signed) + len(signature) + bool(signed)
+    if size > _TOKEN_BYTES_MAX:
+        raise MalformedToken(f"a token has at most {_TOKEN_BYTES_MAX} bytes, this one {size}")
+    header, dot, payload = signed.partition(b".")
+    if not dot or b"." in payload:
+        raise MalformedToken(f"a compact JWS has 3 parts, this has {signed.count(b'.') + bool(signed) + 1}")
     kid = _check_header(header)
     key = keys.get(kid)
     if key is None:
         raise UnknownKey(f"no key named {_shown(kid)} in the issuer's key set", kid=kid)
-    key.check(base64url(signature, what="signature"), data[: len(header) + 1 + len(payload)])
+    key.check(base64url(signature, what="signature"), digest)
     return key, json_object(base64url(payload, what="payload"), what="payload")
 
 
@@ -213,22 +223,23 @@ def _read_claims(raw: dict[str, Any]) -> Claims:
         raise ClaimMissing("expected iss, found no such claim", claim="iss")
     scope = raw.get("scope", "")
     sandbox = raw.get("sandbox", False)
-    if not isinstance(sandbox, bool):
+    if sandbox is not False and sandbox is not True:
         raise _wrong("sandbox", "true or false", sandbox)
+    iss, sub, jti, client_id, tenant_id, organization_id = _plain_texts(raw)
     return Claims(
-        iss=_text(raw, "iss"),
+        iss=iss,
         aud=_audiences(raw),
         exp=exp,
-        sub=_text(raw, "sub"),
+        sub=sub,
         iat=_time(raw, "iat"),
         nbf=_time(raw, "nbf"),
-        jti=_text(raw, "jti"),
-        client_id=_text(raw, "client_id"),
-        tenant_id=_text(raw, "tenant_id"),
-        organization_id=_text(raw, "organization_id"),
+        jti=jti,
+        client_id=client_id,
+        tenant_id=tenant_id,
+        organization_id=organization_id,
         scope=tuple(scope.split()) if isinstance(scope, str) else _texts("scope", scope),
         sandbox=sandbox,
-        scenarios=_texts(PROFILE.scenarios_claim, raw.get(PROFILE.scenarios_claim, [])),
+        scenarios=_texts(_SCENARIOS, raw[_SCENARIOS]) if _SCENARIOS in raw else (),
         raw=raw,
     )
 
@@ -236,17 +247,33 @@ def _read_claims(raw: dict[str, Any]) -> Claims:
 def _check_parties(claims: Claims, issuer: str, audience: Sequence[str]) -> None:
     if claims.iss != issuer:
         raise WrongIssuer(f"expected iss {_shown(issuer)}, found {_shown(claims.iss)}")
-    if not any(name in claims.aud for name in audience):
-        wanted = " or ".join(_shown(name) for name in audience)
-        raise WrongAudience(f"expected aud {wanted}, found {_shown(claims.aud)}")
+    for name in audience:
+        if name in claims.aud:
+            return
+    wanted = " or ".join(_shown(name) for name in audience)
+    raise WrongAudience(f"expected aud {wanted}, found {_shown(claims.aud)}")
 
 
 def _check_times(claims: Claims, now_s: float, leeway_s: float) -> None:
     if now_s >= claims.exp + leeway_s:
         raise ExpiredToken(f"expected exp in the future, found it {now_s - claims.exp:.0f} s ago", claim="exp")
+    latest = now_s + leeway_s
+    if (claims.nbf or 0) <= latest and (claims.iat or 0) <= latest:
+        return
     for name, at_s in (("nbf", claims.nbf), ("iat", claims.iat)):
-        if at_s is not None and at_s > now_s + leeway_s:
+        if at_s is not None and at_s > latest:
             raise NotYetValid(f"expected {name} in the past, found it {at_s - now_s:.0f} s ahead", claim=name)
+
+
+def _plain_texts(raw: dict[str, Any]) -> Sequence[str]:
+    """The claims of `_TEXTS`, judged one by one only where they are not all plain text."""
+    values = list(map(raw.get, _TEXTS, _ABSENT))
+    try:
+        if "".join(values).isascii():
+            return values
+    except TypeError:
+        pass
+    return [_text(raw, name) for name in _TEXTS]
 
 
 def _text(raw: dict[str, Any], name: str) -> str:
@@ -279,9 +306,11 @@ def _audiences(raw: dict[str, Any]) -> list[str]:
 
 
 def _time(raw: dict[str, Any], name: str) -> float | None:
-    if name not in raw:
+    value = raw.get(name)
+    if type(value) is int and 0 <= value < _TIME_MAX:
+        return float(value)
+    if value is None and name not in raw:
         return None
-    value = raw[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong(name, "a number of seconds", value)
     # False for infinity (1e400 reads as that) and for NaN too.
