@@ -89,8 +89,9 @@ def json_object(data: bytes, *, what: str) -> dict[str, Any]:
 
 
 def _as_written(data: bytes) -> Any:
-    """The value of a compact and shallow text, proved to be its only reading: written again it is the same bytes, so no
-    name was dropped. None of any other text, also of a good one.
+    """The value of a compact and shallow text, or None of any other text, also of a good one.
+
+    Written again it is the same bytes, so no name was dropped: there is no other reading of it.
     """
     if data.count(b"{") + data.count(b"[") > _DEPTH_MAX:
         return None
