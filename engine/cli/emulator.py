@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from engine.cli.collecting import collect_rarely
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.output import tell
 from engine.cli.run import on_loop
@@ -71,6 +72,7 @@ def emulator(  # noqa: PLR0917 - click passes by name
         latency_s=Options().latency_s if latency is None else latency,
         inventory=not bare,
     )
+    collect_rarely()
     return serve(
         ServeOptions(
             options=options,

@@ -248,6 +248,11 @@ def to_wire(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
+def replaced(value: T, members: dict[str, Any]) -> T:
+    """A Struct with some of its members changed."""
+    return msgspec.structs.replace(value, **members) if members else value  # type: ignore[type-var]
+
+
 def from_plain(value: Any, kind: type[T], *, strict: bool = True) -> T:
     """Plain dicts and lists as `kind`.
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from engine.codec.payload import check_caps, from_plain, loads
+from engine.codec.payload import check_caps, decode, from_plain, loads, replaced
 from engine.contract.problem import FieldFault
 from engine.contract.profile import PROFILE, Profile
 from engine.contract.route import Route
@@ -31,7 +31,7 @@ _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 class Reading:
     """How one route's questions are read; built once per route."""
 
-    __slots__ = ("_headers", "_kind", "_not_text", "_required", "_route", "_where")
+    __slots__ = ("_headers", "_is_document", "_kind", "_not_text", "_required", "_route", "_where")
 
     def __init__(self, route: Route[Any, Any]) -> None:
         self._route = route
@@ -41,6 +41,8 @@ class Reading:
         self._required = tuple(field.encode_name for field in fields if field.required)
         self._not_text = frozenset(field.encode_name for field in fields if not _takes_text(field.type))
         self._where = "query" if route.method in ("GET", "DELETE") else "body"
+        # The question is what the body says and nothing else.
+        self._is_document = self._where == "body" and not (route.form or route.whole or route.redirect)
 
     def read(self, incoming: Incoming, in_path: Mapping[str, str]) -> Any:
         """The question.
@@ -48,6 +50,8 @@ class Reading:
         Raises:
             Refusal: 400, 415 or 422.
         """
+        if self._is_document and not in_path and (asked := self._at_once(incoming)) is not None:
+            return asked
         if self._where == "query":
             members: dict[str, Any] = dict(incoming.query)
             self._check_null(members)
@@ -70,6 +74,19 @@ class Reading:
             return from_plain(members, self._kind, strict=self._where == "body" and not self._route.form)
         except RecordError as exc:
             raise self._wrong(exc.message, members, in_path) from exc
+
+    def _at_once(self, incoming: Incoming) -> Any:
+        """The question of a body that needs no second look; None of any other, whether it is wrong or not."""
+        body, headers = incoming.body, incoming.headers
+        if headers.get("content-type") != "application/json" or "content-encoding" in headers or not body.isascii():
+            return None
+        said = {field: headers[header] for field, header in self._headers.items() if header in headers}
+        if len(said) != len(self._headers):
+            return None
+        try:
+            return replaced(decode(body, self._kind), said)
+        except RecordError:
+            return None
 
     def _check_null(self, members: Mapping[str, Any]) -> None:
         """A query has no null, but reading its text as numbers would take the word for one."""

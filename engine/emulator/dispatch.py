@@ -83,6 +83,7 @@ class Dispatch:
         self._state = state
         self._gate = gate
         self._raw = raw_routes
+        self._raw_prefixes = tuple(prefix for _, prefix, _ in raw_routes)
         self._margins = Margins(routes.values(), state.profile)
         self._root = _Node()
         self.requests: dict[str, int] = {}
@@ -152,7 +153,8 @@ class Dispatch:
         self.requests[name] = self.requests.get(name, 0) + 1
         self._gate.check_scopes(visit.caller, entry.route)
         self._margins.check(entry.route, self._state.now_s())
-        await self._strike("request", name)
+        if self._state.faults.is_armed:
+            await self._strike("request", name)
         reply = entry.handler(
             Call(
                 route=entry.route,
@@ -168,7 +170,8 @@ class Dispatch:
         )
         if isawaitable(reply):
             reply = await reply
-        await self._strike("response", name)
+        if self._state.faults.is_armed:
+            await self._strike("response", name)
         return reply
 
     async def _strike(self, point: str, route: str) -> None:
@@ -217,6 +220,8 @@ class Dispatch:
         return outgoing
 
     def _find_raw(self, incoming: Incoming) -> RawHandler | None:
+        if not incoming.path.startswith(self._raw_prefixes):
+            return None
         method = "GET" if incoming.method == "HEAD" else incoming.method
         for raw_method, prefix, handler in self._raw:
             if incoming.path.startswith(prefix) and raw_method == method:

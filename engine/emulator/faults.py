@@ -120,6 +120,7 @@ class Faults:
         self._at: dict[str, list[_Rule]] = {}
         for rule in self._rules:
             self._at.setdefault(rule.choice["at"], []).append(rule)
+        self.is_armed = bool(self._rules)
 
     @classmethod
     def load(cls, path: str | None, seed: int = 0) -> Faults:

@@ -96,22 +96,20 @@ class _Routes:
             if replay is not None:
                 return replay
         asked = self._asked(call, realm_of(caller))
+        job, payload = self._job(call, asked, caller), bytes(asked.payload)
         if caller.is_sandbox:
             # The work of a sandbox job is done before the answer, and others may run meanwhile.
-            job, body = await jobs_sandbox.play(self._state, self._job(call, asked, caller), call, bytes(asked.payload))
+            job, body = await jobs_sandbox.play(self._state, job, call, payload)
             replay = self._replay(job.realm, key) if key is not None else None
             if replay is not None:
                 return replay
+            with self._state.transaction():
+                if key is not None:
+                    jobtable.remember(self._state, job.realm, key, body)
+                jobtable.count_answer(self._state, "creates")
         else:
-            job = self._job(call, asked, caller)
             body = created(self._state, job)
-        with self._state.transaction():
-            if not caller.is_sandbox:
-                jobtable.insert(self._state, job, bytes(asked.payload))
-            if key is not None:
-                jobtable.remember(self._state, job.realm, key, body)
-            jobtable.count_answer(self._state, "creates")
-        if not caller.is_sandbox:
+            jobtable.accept(self._state, job, payload, key=key, body=body)
             self._agenda.arrive(job.id)
         return Reply(status=201, body=body, headers={"Location": f"/v1/jobs/{job.id}"})
 

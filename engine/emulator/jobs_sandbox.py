@@ -62,7 +62,7 @@ async def _perform(state: State, job: Job, payload: bytes, scenario: str, *, is_
     now_ns = job.created_ns
     running = msgspec.structs.replace(job, status=RUNNING, claimed_ns=now_ns, due_ns=now_ns, attempt=1)
     if is_endless:
-        jobtable.insert(state, msgspec.structs.replace(running, progress_pct=_ENDLESS_PCT), None)
+        jobtable.insert(state, msgspec.structs.replace(running, progress_pct=_ENDLESS_PCT))
         return
     shelf = Fixtures(scenario, job.realm)
     task = Task(
@@ -77,7 +77,7 @@ async def _perform(state: State, job: Job, payload: bytes, scenario: str, *, is_
         ending = Ending(status=FAILED, at_ns=now_ns, error=error)
     delivery_id = None
     with state.transaction():
-        if jobtable.insert(state, running, None):
+        if jobtable.insert(state, running):
             jobtable.end(state, running, ending)
             delivery_id = callbacks.enqueue(state, job, ending)
             webhooks.tell_of_job(state, job, ending)

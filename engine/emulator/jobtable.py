@@ -7,6 +7,7 @@ tenant's live or sandbox namespace. Nothing here waits, works or answers request
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ CREATE INDEX IF NOT EXISTS jobs_by_kind_and_status ON jobs (realm, kind, status,
 CREATE INDEX IF NOT EXISTS jobs_by_kind ON jobs (realm, kind, id);
 CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (realm, status, id);
 CREATE INDEX IF NOT EXISTS jobs_by_realm ON jobs (realm, id);
-CREATE TABLE IF NOT EXISTS payloads (job_id TEXT PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS payloads (job_id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS idempotency (
     realm TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, created_ns INTEGER NOT NULL, PRIMARY KEY (realm, key)
 ) WITHOUT ROWID;
@@ -96,19 +97,29 @@ _FIELDS = Job.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
 # Not OR IGNORE: SQLite would hand that policy down into the counting trigger.
 _INSERT = f"INSERT INTO jobs ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))}) ON CONFLICT (id) DO NOTHING"  # noqa: S608
+# What a job that was just created has; the rest is what the table says by itself.
+_NEW = _FIELDS[: _FIELDS.index("claimed_ns")]
+_INSERT_NEW = f"INSERT INTO jobs ({', '.join(_NEW)}) VALUES ({', '.join('?' * len(_NEW))})"  # noqa: S608
+_new_values = attrgetter(*_NEW)
 
 
 def _job(row: tuple[Any, ...]) -> Job:
     return Job(**dict(zip(_FIELDS, row, strict=True)))
 
 
-def insert(state: State, job: Job, payload: bytes | None) -> bool:
-    """Store a new job; False when its id is taken, which only the sandbox's can be."""
+def accept(state: State, job: Job, payload: bytes, *, key: str | None, body: bytes) -> None:
+    """Store a job that was just created, what it is to do, and the 201 its key is bound to: all or none."""
     with state.transaction() as db:
-        fresh = db.execute(_INSERT, msgspec.structs.astuple(job)).rowcount == 1
-        if fresh and payload is not None:
-            db.execute("INSERT INTO payloads (job_id, body) VALUES (?, ?)", (job.id, payload))
-    return fresh
+        db.execute(_INSERT_NEW, _new_values(job))
+        db.execute("INSERT INTO payloads (job_id, body) VALUES (?, ?)", (job.id, payload))
+        if key is not None:
+            remember(state, job.realm, key, body)
+        count_answer(state, "creates")
+
+
+def insert(state: State, job: Job) -> bool:
+    """Store a job of the sandbox, which has no work left; False when its id is taken."""
+    return state.db.execute(_INSERT, msgspec.structs.astuple(job)).rowcount == 1
 
 
 def load(state: State, job_id: str, *, realm: str | None = None) -> Job | None:

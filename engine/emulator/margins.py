@@ -18,6 +18,8 @@ _EXPOSED = "ETag, Link, Deprecation, Sunset, X-Argus-Trace-ID, X-Argus-Span-ID"
 _ASKABLE = "If-None-Match, traceparent, tracestate"
 _PREFLIGHT_S = 600
 
+_NO_HEADERS: dict[str, str] = {}
+
 
 class Margins:
     """Headers by route. Only documents that anybody may read are open to scripts of other origins."""
@@ -41,7 +43,7 @@ class Margins:
 
     def add(self, route: Route[Any, Any], headers: dict[str, str]) -> None:
         """Put a route's headers to those of an answer; links join the links that are there."""
-        for name, value in self._headers.get(route.name, {}).items():
+        for name, value in self._headers.get(route.name, _NO_HEADERS).items():
             headers[name] = f"{headers[name]}, {value}" if name == "Link" and name in headers else value
 
     def check(self, route: Route[Any, Any], now_s: float) -> None:

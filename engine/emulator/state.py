@@ -11,8 +11,6 @@ import hashlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,9 @@ from engine.ports import Clock
 from engine.store.lock import StateLock
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+# Two characters at once, for ten bits.
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
+_PAIR_SHIFTS = range(120, -1, -10)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -50,6 +51,25 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     allow_loopback_callbacks: bool = True
     workers: int = 64
     inventory: bool = False
+
+
+class _Transaction:
+    """One block of statements; a class, because a generator costs each request more than its statements do."""
+
+    __slots__ = ("_db", "_is_outermost")
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._is_outermost = not db.in_transaction
+
+    def __enter__(self) -> sqlite3.Connection:
+        if self._is_outermost:
+            self._db.execute("BEGIN IMMEDIATE")
+        return self._db
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._is_outermost:
+            self._db.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
 class State:
@@ -120,19 +140,9 @@ class State:
         """Create a group's tables and indexes (`CREATE … IF NOT EXISTS`)."""
         self.db.executescript(schema)
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> _Transaction:
         """Several statements, all or none. Inside another transaction it joins that one."""
-        if self.db.in_transaction:
-            yield self.db
-            return
-        self.db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self.db
-        except BaseException:
-            self.db.execute("ROLLBACK")
-            raise
-        self.db.execute("COMMIT")
+        return _Transaction(self.db)
 
     def now_s(self) -> float:
         """Wall time in seconds since 1970 UTC."""
@@ -197,7 +207,7 @@ class State:
 def ulid(at_ms: int, tail: int) -> str:
     """48 bits of time and 80 bits of tail as 26 Crockford characters (the ULID specification)."""
     value = (at_ms & ((1 << 48) - 1)) << 80 | (tail & ((1 << 80) - 1))
-    return "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[(value >> shift) & 1023] for shift in _PAIR_SHIFTS])
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -5,6 +5,7 @@ Knows no socket. Heads, bodies and what surrounds chunks are bounded; nothing is
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -113,7 +114,7 @@ class RequestParser:
         self._names += 1
         if self._names > _HEADERS_MAX or len(name) + len(value) > _LINE_MAX:
             raise Malformed
-        key, text = name.decode("ascii").lower(), value.decode("latin-1").strip(" \t")
+        key, text = _name_of(name), value.decode("latin-1").strip(" \t")
         if key == "host":
             self._hosts += 1
         elif key == "transfer-encoding":
@@ -185,6 +186,12 @@ class RequestParser:
             if self._head_bytes > HEAD_MAX:
                 self.is_over = True
                 raise Malformed
+
+
+@lru_cache(maxsize=256)
+def _name_of(name: bytes) -> str:
+    """A header's name in small letters; everybody sends the same few."""
+    return name.decode("ascii").lower()
 
 
 def _origin_form(target: bytes) -> str:

@@ -217,13 +217,14 @@ class Connection(asyncio.Protocol):
         return is_kept
 
     async def _send_whole(self, outgoing: Outgoing, body: bytes, *, has_body: bool, is_kept: bool) -> None:
+        headers = dict(outgoing.headers)
+        told = [name for name in headers if name.lower() == "content-length"]
         # To HEAD a handler may tell the length of what GET would send.
-        is_told = not has_body and any(name.lower() == "content-length" for name in outgoing.headers)
-        headers = {
-            name: value for name, value in outgoing.headers.items() if is_told or name.lower() != "content-length"
-        }
-        if outgoing.status not in _BODILESS and not is_told:
-            headers["Content-Length"] = str(len(body))
+        if has_body or not told:
+            for name in told:
+                del headers[name]
+            if outgoing.status not in _BODILESS:
+                headers["Content-Length"] = str(len(body))
         if not is_kept:
             headers["Connection"] = "close"
         head = _head(outgoing.status, headers)
@@ -316,8 +317,9 @@ def _head(status: int, headers: dict[str, str]) -> bytes:
     Raises:
         ValueError: there is one.
     """
-    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if text.count("\r\n") != len(headers) or text.count("\n") != len(headers) or text.count("\r") != len(headers):
+    text = "".join([f"{name}: {value}\n" for name, value in headers.items()])
+    if "\r" in text or text.count("\n") != len(headers):
         raise ValueError("a header of an answer holds a line break")
+    text = text.replace("\n", "\r\n")
     line = _LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
     return b"".join((line, _Dates.now(), text.encode("latin-1"), b"\r\n"))

@@ -135,7 +135,7 @@ async def test_a_fault_stretches_a_job(start, connect) -> None:
 async def test_a_terminal_state_is_written_once(bench) -> None:
     """Whoever ends a job second changes nothing."""
     job = bench.job(ENRICH)
-    jobtable.insert(bench.state, job, b"{}")
+    jobtable.accept(bench.state, job, b"{}", key=None, body=b"")
 
     first = jobtable.end(bench.state, job, Ending(status=SUCCEEDED, at_ns=1))
     second = jobtable.end(bench.state, job, Ending(status="failed", at_ns=2))
@@ -200,7 +200,7 @@ async def test_work_done_twice_is_done_once(bench) -> None:
 async def test_a_cancel_beats_work_under_way(bench) -> None:
     """When a stop is asked for while the work is being done, its success comes too late."""
     job = bench.job(ENRICH)
-    jobtable.insert(bench.state, job, b"{}")
+    jobtable.accept(bench.state, job, b"{}", key=None, body=b"")
     jobtable.ask_to_stop(bench.state, job, due_ns=0)
 
     assert not jobtable.end(bench.state, job, Ending(status=SUCCEEDED, at_ns=1))
@@ -242,7 +242,7 @@ async def test_a_job_leaves_spans_in_its_trace(start, connect, options) -> None:
 async def test_retention_lets_go_of_old_jobs(bench) -> None:
     """Thirty days after its end a job is forgotten, and the counts with it."""
     job = bench.job(ENRICH)
-    jobtable.insert(bench.state, job, b"{}")
+    jobtable.accept(bench.state, job, b"{}", key=None, body=b"")
     jobtable.end(bench.state, job, Ending(status=SUCCEEDED, at_ns=bench.state.clock.now_ns()))
     bench.state.clock.advance(30 * 86_400 + 1)
 
