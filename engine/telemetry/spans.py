@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from engine.events import SpanEnded
-from engine.telemetry.otlp import attributes, sized, text
+from engine.telemetry.otlp import any_value, attributes, sized, text
 from engine.telemetry.redact import Redactor
 
 # OTLP counts kinds from 1; what we do not know is internal.
@@ -20,12 +20,22 @@ _KINDS: Final = {
     kind: b"\x30" + bytes((number,))
     for number, kind in enumerate(("internal", "server", "client", "producer", "consumer"), start=1)
 }
+_BYTES: Final = tuple(bytes((number,)) for number in range(128))
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _ids = struct.Struct("<2s16s2s8s").pack
 _times = struct.Struct("<cQcQ").pack
 # Sampled, and known not to be remote (trace.proto, SpanFlags).
 _FLAG_BITS: Final = struct.pack("<I", 0x101)
 _FLAGS: Final = b"\x85\x01" + _FLAG_BITS
+
+
+# What belongs to one span alone: looking it up would find nothing, and push out what is looked up.
+_NEVER_AGAIN: Final = frozenset({"engine.job.remote_id", "engine.job.seq", "engine.result.bytes", "engine.part"})
+
+
+@lru_cache(maxsize=256)
+def _key(key: str) -> bytes:
+    return text(1, key)
 
 
 @lru_cache(maxsize=256)
@@ -52,11 +62,21 @@ class Cleaner:
         pieces: list[bytes] = []
         for key, value in values.items():
             kind = type(value)
-            if (kind is str and len(value) <= 64) or (kind is int and 0 <= value < 0x10000):
+            if key in _NEVER_AGAIN and value is not None:
+                pieces.append(self._once(key, value))
+            elif (kind is str and len(value) <= 64) or (kind is int and 0 <= value < 0x10000):
                 pieces.append(self._usual(key, value))
             elif value is not None:
                 pieces.append(self._encoded(key, value))
         return b"".join(pieces)
+
+    def _once(self, key: str, value: Any) -> bytes:
+        body = any_value(self._clean(value) if type(value) is str else value)
+        name = _key(key)
+        # Of fewer than 128 bytes, as nearly all are, a length is one byte.
+        if len(name) + len(body) > 125:
+            return self._encoded(key, value)
+        return b"\x4a" + _BYTES[len(name) + len(body) + 2] + name + b"\x12" + _BYTES[len(body)] + body
 
     def _encoded(self, key: str, value: Any) -> bytes:
         return attributes(9, {key: self.value(value)})
