@@ -4,7 +4,8 @@
 
 100,000 NDJSON records become jobs of 100 with 64 in flight, results are rows of 1 KB, and what was accepted is written.
 Ours is a whole run with typed results and all its guarantees, audited after each round: ledger, keys, traces, balance,
-and the remote's own count. The peers keep none of these. Jobs take 10 ms at the remote, for everybody.
+and the remote's own count. The peers keep none of these. Jobs take 10 ms at the remote, for everybody. The limit is
+`peers/bare.py`: the same work on bare sockets, with no guarantee and no client library.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ RECORDS = 100_000
 BATCH = 100
 IN_FLIGHT = 64
 PEER_SHARE = 10
+BARE = "bare sockets"
 
 ROW = Row(
     id="P7",
@@ -32,7 +34,7 @@ ROW = Row(
         Goal("20 × better than a Singer target", 20.0, against="Singer target", is_ceiling=False),
     ),
     peer="aiohttp script",
-    limit="engine, bytes",
+    limit=BARE,
     note="slow peers get a tenth of the records; start and imports are not counted for anybody",
 )
 
@@ -56,6 +58,7 @@ def measure(size: Size) -> dict[str, Readings]:
         contestants = [
             Contestant(OURS, "benchmarks.engine_run:whole", ours),
             Contestant("engine, bytes", "benchmarks.engine_run:whole", ours | {"is_typed": False}),
+            Contestant(BARE, "benchmarks.peers.bare:whole", ours),
             Contestant("aiohttp script", "benchmarks.peers.hand_written:whole", script),
             Contestant("httpx script", "benchmarks.peers.hand_written:whole", {**slow, "client": "httpx"}, ("httpx",)),
             Contestant("dlt", "benchmarks.peers.dlt_pipeline:whole", slow, ("dlt",)),
