@@ -23,6 +23,7 @@ from engine.pipeline.spec import PollSpec
 
 PAGE = 200
 ROUND_TRIP_S = 0.05
+SIDE_BY_SIDE = 16
 FIXED_S = (1.0, 5.0, 30.0)
 Draw = Callable[[random.Random], float]
 
@@ -55,15 +56,19 @@ class Platform:
         self._order: list[str] = []
         self._refill()
 
-    def page(self, number: int) -> list[str]:
-        """A list page, newest first."""
-        self._ask()
-        end = len(self._order) - number * PAGE
-        return self._order[max(0, end - PAGE) : max(0, end)][::-1]
+    def page(self, cursor: str | None) -> tuple[list[str], str | None]:
+        """Of a list page, newest first, the jobs that are open, and the cursor of the next. Takes no time by itself."""
+        self.requests += 1
+        end = len(self._order) if cursor is None else int(cursor)
+        start = max(0, end - PAGE)
+        ours = [job for job in self._order[start:end][::-1] if job in self.open]
+        self.schedule.read_page(cursor, ours, self.clock.monotonic())
+        return ours, str(start) if start else None
 
     def get(self, job: str) -> None:
         """Ask about one job."""
-        self._ask()
+        self.requests += 1
+        self.clock.advance(ROUND_TRIP_S)
         self.answer(job)
 
     def answer(self, job: str) -> None:
@@ -78,10 +83,6 @@ class Platform:
         self.schedule.ended(job, now, took_s=float(round(self._durations[int(job)])))
         self._refill()
 
-    def _ask(self) -> None:
-        self.requests += 1
-        self.clock.advance(ROUND_TRIP_S)
-
     def _refill(self) -> None:
         now = self.clock.monotonic()
         while len(self.open) < self._in_flight and len(self._order) < len(self._durations):
@@ -92,14 +93,19 @@ class Platform:
 
 
 def ours(durations: list[float], in_flight: int) -> Cost:
-    """Play the watcher: pages while they are worth it, then the ripe ones alone."""
+    """Play the watcher: kept pages, sixteen at once; new ones while they are worth it; then the ripe jobs alone."""
     platform = Platform(durations, in_flight, ManualClock())
     while platform.open:
         look = platform.schedule.look(platform.clock.monotonic())
         asked = look.singles
+        for start in range(0, len(look.bookmarks), SIDE_BY_SIDE):
+            platform.clock.advance(ROUND_TRIP_S)
+            for cursor in look.bookmarks[start : start + SIDE_BY_SIDE]:
+                for job in platform.page(cursor)[0]:
+                    platform.answer(job)
         if look.pages:
             asked = _sweep(platform, dict(look.chances), look.worth)
-        elif not asked:
+        elif not (asked or look.bookmarks):
             platform.clock.advance(look.wait_s or 0.0)
         for job in asked:
             if job in platform.open:
@@ -109,13 +115,15 @@ def ours(durations: list[float], in_flight: int) -> Cost:
 
 def _sweep(platform: Platform, unseen: dict[str, float], worth: float) -> list[str]:
     seen = pages = 0
+    cursor: str | None = None
     while True:
-        page = [job for job in platform.page(pages) if job in platform.open]
+        platform.clock.advance(ROUND_TRIP_S)
+        page, cursor = platform.page(cursor)
         pages, seen = pages + 1, seen + len(page)
         for job in page:
             unseen.pop(job, None)
             platform.answer(job)
-        if len(page) < 4 or sum(unseen.values()) < worth:
+        if cursor is None or len(page) < 4 or sum(unseen.values()) < worth:
             break
     platform.schedule.read_pages(pages, ours=seen)
     return [job for job, chance in unseen.items() if chance >= 0.3]

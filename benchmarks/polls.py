@@ -28,7 +28,7 @@ ROW = Row(
         Goal("noticed sooner than by polling every 5 s", 1.0, ours=DELAY, against=FIXED),
     ),
     peer=FIXED_POLLS,
-    note="a model: our requests take 50 ms each, one after the other; the 20,000 a second of the peer take nothing",
+    note="a model: requests take 50 ms, ours go 16 at once; the 20,000 a second of the peer take nothing",
 )
 
 

@@ -13,9 +13,10 @@ from datetime import datetime
 
 import msgspec
 
+from engine.client.call import Answered
 from engine.client.client import Client
 from engine.contract.exchange import Trace
-from engine.contract.jobs import FAILED, TERMINAL, JobError, RemoteJob
+from engine.contract.jobs import FAILED, TERMINAL, JobError, JobList, RemoteJob
 from engine.contract.problem import retry_after_s
 from engine.contract.profile import PROFILE
 from engine.errors import Missing, Rejected
@@ -31,6 +32,9 @@ _PAGE_LIMIT = PROFILE.page_limit_max
 _WORTH_A_PAGE = 4
 # A job that no page showed is asked about alone when its end is at least so likely.
 _RIPE = 0.3
+
+# Kept pages that are asked for at once.
+_SIDE_BY_SIDE = 16
 
 _EARLY_MAX = 10_000
 
@@ -119,14 +123,15 @@ class Watcher:
         while True:
             self._heed_silence()
             look = self._schedule.look(self._clock.monotonic())
-            if look.pages:
-                answers, rest = await self._by_pages(look)
-            elif look.singles:
-                answers, rest = [], look.singles
-            else:
+            if not (look.bookmarks or look.pages or look.singles):
                 await self._wait(look.wait_s)
                 continue
-            answers += await self._one_by_one(rest)
+            answers = await self._by_bookmarks(look.bookmarks)
+            rest = look.singles
+            if look.pages:
+                found, rest = await self._by_pages(look)
+                answers += found
+            answers += await self._one_by_one([remote_id for remote_id in rest if remote_id in self._watched])
             ended = [pair for remote, wait_s in answers for pair in self._note(remote, wait_s)]
             if ended:
                 await settled(ended)
@@ -162,19 +167,46 @@ class Watcher:
                     raise
                 break  # The cursor is no good, or no longer; the list is only a short cut.
             pages += 1
-            self.polls += 1
-            ours = [remote for remote in answered.answer.jobs if remote.id in self._watched]
+            ours = self._on_page(answered, cursor)
             for remote in ours:
                 unseen.pop(remote.id, None)
             answers += [(remote, None) for remote in ours]
-            self._observer.notice(Polled(len(ours), by_page=True))
-            self._schedule.hold(self._clock.monotonic(), self._retry_after_s(answered.headers))
             cursor = answered.answer.next_cursor
             if cursor in seen or len(ours) < _WORTH_A_PAGE or sum(unseen.values()) < look.worth:
                 break
             seen.add(cursor)
         self._schedule.read_pages(pages, ours=len(answers))
         return answers, [remote_id for remote_id, chance in unseen.items() if chance >= _RIPE]
+
+    async def _by_bookmarks(self, cursors: Sequence[str]) -> list[_Answer]:
+        """Answers from pages that were read before, some at a time."""
+        waiting, answers = iter(cursors), list[_Answer]()
+
+        async def read() -> None:
+            for cursor in waiting:
+                try:
+                    answered = await self._client.jobs.list(
+                        kind=self._kind, limit=_PAGE_LIMIT, cursor=cursor, trace=self.trace
+                    )
+                except (Rejected, Missing):
+                    self._schedule.lose_page(cursor)
+                    continue
+                answers.extend([(remote, None) for remote in self._on_page(answered, cursor)])
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_SIDE_BY_SIDE, len(cursors))):
+                group.create_task(read())
+        return answers
+
+    def _on_page(self, answered: Answered[JobList], cursor: str | None) -> list[RemoteJob]:
+        """The jobs of ours that a page shows."""
+        now = self._clock.monotonic()
+        self.polls += 1
+        ours = [remote for remote in answered.answer.jobs if remote.id in self._watched]
+        self._observer.notice(Polled(len(ours), by_page=True))
+        self._schedule.hold(now, self._retry_after_s(answered.headers))
+        self._schedule.read_page(cursor, [remote.id for remote in ours], now)
+        return ours
 
     async def _one_by_one(self, remote_ids: Sequence[str]) -> list[_Answer]:
         if not remote_ids:
