@@ -19,7 +19,7 @@ from benchmarks.command import alone
 from benchmarks.rounds import ROOT, Failed, Size, environment
 from benchmarks.row import Goal, Missing, Reading, Readings, Row
 
-RECORDS = 60_000
+RECORDS = 90_000
 ONE, TWO, BARE = "one process", "two processes", "two bare processes against one"
 
 ROW = Row(
