@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from engine.components.sinks.parts import FilePart
 from engine.events import Waited
+from engine.jobs import interpret
 from engine.runtime import limits
 from engine.runtime.limits import Limits
+from engine.store.sqlite import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -177,3 +181,38 @@ async def test_decoding_results_is_counted(rig) -> None:
     rig.write(300)
     await rig.run(observer=ears)
     assert 0 < ears.told < 10
+
+
+async def test_a_slow_sink_is_named(rig, monkeypatch) -> None:
+    """Each part takes 30 ms to write: everything before it waits."""
+    write = FilePart._write
+    monkeypatch.setattr(FilePart, "_write", lambda *given: time.sleep(0.03) or write(*given))
+    rig.write(600)
+    await rig.emulate(latency_s=0.01)
+    rig.replace(f'path   = "{rig.directory}/out"', f'path   = "{rig.directory}/out"\nrotate = {{ rows = 10 }}')
+    report = await rig.run()
+    assert report.limit is not None
+    assert (report.limit.stage, report.accepted) == ("sink", 600)
+
+
+async def test_a_slow_ledger_is_named(rig, monkeypatch) -> None:
+    """The disk of the state directory takes 60 ms for each commit."""
+    commit = Database._commit_group
+    monkeypatch.setattr(Database, "_commit_group", lambda *given: time.sleep(0.06) or commit(*given))
+    rig.write(200)
+    await rig.emulate(latency_s=0.0)
+    report = await rig.run()
+    assert report.limit is not None
+    assert (report.limit.stage, report.accepted) == ("ledger", 200)
+
+
+async def test_slow_decoding_is_named(rig, monkeypatch) -> None:
+    """Each window of results keeps the decoder busy for 40 ms, as one with very many typed fields would."""
+    rows = interpret.array_rows
+    monkeypatch.setattr(interpret, "array_rows", lambda *given: time.sleep(0.04) or rows(*given))
+    rig.write(400)
+    await rig.emulate(latency_s=0.01)
+    report = await rig.run()
+    assert report.limit is not None
+    assert (report.limit.stage, report.accepted) == ("decode", 400)
+    assert "[results.fields]" in report.limit.remedy
