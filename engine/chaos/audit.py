@@ -14,10 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.chaos.rows import MANIFEST, Part, Reference, count_input, parts_in
-from engine.chaos.scratch import Pipeline, Scratch
-from engine.codec.payload import loads
-from engine.errors import EngineError
+from engine.chaos.rows import Part, Reference, Row
+from engine.chaos.targets import Target
 from engine.store.sqlite import connect
 
 Fault = Literal["lost", "doubled", "changed", "job twice", "unbalanced", "files"]
@@ -53,50 +51,48 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
     """What one pipeline's files and ledger say, and what is wrong with them."""
 
     findings: list[Finding]
-    rows: int
+    landed: list[Row]
     sums: Sums | None
 
 
 def audit_pipeline(
-    pipeline: Pipeline, scratch: Scratch, reference: Reference | None, *, may_die: bool = False
+    target: Target, ledger: Path, in_input: int | None, reference: Reference | None, *, may_die: bool = False
 ) -> Audited:
-    """Audit one pipeline that has ended.
+    """Audit one pipeline that has ended, by where its rows are, its ledger, and the rows in its input, if known.
 
     `reference` is what it brings undisturbed (None: it is the undisturbed run). `may_die`: rows may be dead letters
     instead; otherwise a row there that was not there undisturbed is a lost one.
     """
-    parts = parts_in(scratch.sink(pipeline))
-    path = scratch.ledger(pipeline)
-    findings = list(_files(scratch.sink(pipeline), parts))
-    if not path.is_file():
-        return Audited(findings=[*findings, Finding("unbalanced", 1, f"{path} does not exist")], rows=0, sums=None)
-    sums = _add_up(path)
-    rows = sum(len(part.rows) for part in parts)
-    findings += _balance(sums, parts, count_input(pipeline.spec.source.paths, scratch.root))
+    parts = target.parts()
+    findings = list(_files(target, parts)) if target.has_parts else []
+    if not ledger.is_file():
+        return Audited(findings=[*findings, Finding("unbalanced", 1, f"{ledger} does not exist")], landed=[], sums=None)
+    sums = _add_up(ledger)
+    findings += _balance(sums, parts, in_input, has_parts=target.has_parts)
     if reference is not None:
         excused = set(sums.letters) if may_die else set()
         findings += compare(parts, reference, excused=excused)
         findings += _both_ways(parts, reference, set(sums.letters))
-    return Audited(findings=findings, rows=rows, sums=sums)
+    return Audited(findings=findings, landed=[row for part in parts for row in part.rows], sums=sums)
 
 
-def _files(directory: Path, parts: Sequence[Part]) -> Iterator[Finding]:
+def _files(target: Target, parts: Sequence[Part]) -> Iterator[Finding]:
     """The manifest lists exactly the files that are there, and says of each what it is."""
     try:
-        listed = {part["name"]: part for part in loads((directory / MANIFEST).read_bytes())["parts"]}
-    except (OSError, EngineError, KeyError, TypeError) as exc:
+        listed = {part["name"]: part for part in target.manifest()["parts"]}
+    except (KeyError, TypeError) as exc:
         if parts:
-            yield Finding("files", 1, f"{directory}: no manifest that can be read ({type(exc).__name__})")
+            yield Finding("files", 1, f"no manifest that can be read ({type(exc).__name__}) beside {parts[0].name}")
         return
     present = {part.name for part in parts}
     for name in sorted(present - listed.keys()):
-        yield Finding("files", 1, f"{directory / name} is in no manifest")
+        yield Finding("files", 1, f"{name} is in no manifest")
     for name in sorted(listed.keys() - present):
-        yield Finding("files", 1, f"{directory / name} is in the manifest and not there")
+        yield Finding("files", 1, f"{name} is in the manifest and not there")
     for part in parts:
         said = listed.get(part.name)
         if said is not None and (said["rows"], said["bytes"], said["sha256"]) != _account(part):
-            yield Finding("files", 1, f"{directory / part.name} is not what the manifest says of it")
+            yield Finding("files", 1, f"{part.name} is not what the manifest says of it")
 
 
 def _account(part: Part) -> tuple[int, int, str]:
@@ -134,7 +130,7 @@ def _add_up(path: Path) -> Sums:
         db.close()
 
 
-def _balance(sums: Sums, parts: Sequence[Part], in_input: int | None) -> Iterator[Finding]:
+def _balance(sums: Sums, parts: Sequence[Part], in_input: int | None, *, has_parts: bool) -> Iterator[Finding]:
     """The ledger's equation, and each of its sides against what can be counted elsewhere."""
     ends = sums.accepted + sums.rejected + sums.dead + sums.filtered
     in_files = sum(len(part.rows) for part in parts)
@@ -142,7 +138,7 @@ def _balance(sums: Sums, parts: Sequence[Part], in_input: int | None) -> Iterato
         (sums.read == ends, f"{sums.read} rows read, {ends} accounted for"),
         (not sums.open_jobs, f"{sums.open_jobs} jobs have not ended"),
         (not sums.crooked_jobs, f"{sums.crooked_jobs} jobs whose rows do not add up"),
-        (sums.accepted == in_files, f"{sums.accepted} rows accepted, {in_files} in the files"),
+        (sums.accepted == in_files, f"{sums.accepted} rows accepted, {in_files} where they land"),
         (
             sums.rejected + sums.dead == len(sums.letters),
             f"{sums.rejected + sums.dead} rows rejected or dead, {len(sums.letters)} dead letters",
@@ -150,7 +146,7 @@ def _balance(sums: Sums, parts: Sequence[Part], in_input: int | None) -> Iterato
         (in_input is None or in_input == sums.read, f"{in_input} rows in the input, {sums.read} read"),
         (sums.runs == 1, f"{sums.runs} runs in the ledger instead of one that was continued"),
         (
-            sums.parts == {part.name: _account(part) for part in parts},
+            not has_parts or sums.parts == {part.name: _account(part) for part in parts},
             f"the ledger lists {len(sums.parts)} parts, and they are not the {len(parts)} files",
         ),
     )

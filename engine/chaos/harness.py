@@ -17,14 +17,15 @@ import msgspec
 from engine.chaos.audit import Finding, audit_platform
 from engine.chaos.mischief import ALL, Mischief
 from engine.chaos.plan import Round, Stage, Wishes, rounds
-from engine.chaos.rows import Reference, Row, compare_undisturbed, parts_in
-from engine.chaos.scratch import Disk, Pipeline, Scratch, small_disk
+from engine.chaos.rows import Reference, compare_undisturbed
+from engine.chaos.scratch import Disk, Pipeline, Scratch, has_files, small_disk
 from engine.chaos.stage import Outcome, Setting, play
 from engine.chaos.tally import Tally
 from engine.chaos.victims import platform
 from engine.contract.profile import PROFILE
 from engine.errors import EngineError, StateError
 from engine.pipeline.spec import PipelineSpec
+from engine.settings import ObjectsSettings
 
 # Rounds whose kills all came too late make no progress; so many in a row mean that none ever will.
 _IDLE_ROUNDS = 20
@@ -48,6 +49,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int = 2
     kills_per_stage: int = 5
     keep: bool = False
+    objects: ObjectsSettings = ObjectsSettings()
 
 
 class Undisturbed(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +93,7 @@ class Harness:
                 raise StateError(
                     f"the pipelines do not run even undisturbed: {'; '.join(wrong)}", hint="engine run them first"
                 )
-            rows.append([_rows_of(scratch, pipeline) for pipeline in self._order.pipelines])
+            rows.append([outcome.audited.landed if outcome.audited else [] for outcome in outcomes])
             seconds.append(took)
             sizes.append(_size_of(scratch, self._order.pipelines))
         references = []
@@ -117,7 +119,7 @@ class Harness:
         async with platform(scratch, (), seed=order.seed, latency_s=order.latency_s) as emulator:
             for position, pipeline in enumerate(order.pipelines):
                 started = asyncio.get_running_loop().time()
-                setting = Setting(scratch=scratch, platform=emulator, overrides=order.overrides)
+                setting = Setting(scratch=scratch, platform=emulator, overrides=order.overrides, objects=order.objects)
                 outcome = await play(pipeline, Stage(pipeline=position, kills=()), setting, None)
                 seconds.append(asyncio.get_running_loop().time() - started)
                 outcomes.append(outcome)
@@ -149,6 +151,10 @@ class Harness:
             raise ours[0] from failures
 
     def _skip_what_cannot_be(self) -> None:
+        if not any(map(has_files, self._order.pipelines)):
+            for m in self._order.mischief:
+                if m.disk == "sink":
+                    self.tally.skip(m.name, "no pipeline writes files")
         if not any(m.disk for m in self._order.mischief):
             return
         try:
@@ -189,6 +195,7 @@ class Harness:
                     overrides={**order.overrides, **planned.overrides},
                     mischief=planned.mischief,
                     disk=disks[0] if disks else None,
+                    objects=order.objects,
                 )
                 outcomes = await self._stages(planned, setting, undisturbed)
                 books, strikes = await emulator.books(), await emulator.strikes()
@@ -211,7 +218,7 @@ class Harness:
     @contextlib.contextmanager
     def _disk(self, scratch: Scratch, mischief: Mischief, undisturbed: Undisturbed) -> Iterator[Disk]:
         # Sinks of a chain share the disk where they share their first directory; the others are not on it.
-        out = scratch.root / Path(self._order.pipelines[-1].spec.sink.path).parts[0]
+        out = next(scratch.root / Path(p.spec.sink.path).parts[0] for p in self._order.pipelines[::-1] if has_files(p))
         path = scratch.state if mischief.disk == "state" else out
         with small_disk(path, _DISK_MIN_BYTES + 2 * undisturbed.body_bytes) as disk:
             yield disk
@@ -228,13 +235,9 @@ def _leaves(failures: BaseExceptionGroup[BaseException]) -> Iterator[BaseExcepti
         yield from _leaves(failure) if isinstance(failure, BaseExceptionGroup) else (failure,)
 
 
-def _rows_of(scratch: Scratch, pipeline: Pipeline) -> list[Row]:
-    return [row for part in parts_in(scratch.sink(pipeline)) for row in part.rows]
-
-
 def _size_of(scratch: Scratch, pipelines: Sequence[Pipeline]) -> int:
     """Bytes a run leaves behind: ledgers and parts."""
-    places = [scratch.state, *(scratch.sink(pipeline) for pipeline in pipelines)]
+    places = [scratch.state, *(scratch.sink(pipeline) for pipeline in pipelines if has_files(pipeline))]
     return sum(path.stat().st_size for place in places for path in place.rglob("*") if path.is_file())
 
 

@@ -34,14 +34,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 def parts_in(directory: Path) -> list[Part]:
     """Every file there but the manifest, by name; one that is no whole file of rows has what could be read."""
-    return [_part(path) for path in sorted(directory.iterdir()) if path.name != MANIFEST] if directory.is_dir() else []
+    if not directory.is_dir():
+        return []
+    return [part_of(path.name, path.read_bytes()) for path in sorted(directory.iterdir()) if path.name != MANIFEST]
 
 
-def _part(path: Path) -> Part:
-    body = path.read_bytes()
-    return Part(
-        name=path.name, body_bytes=len(body), sha256=hashlib.sha256(body).hexdigest(), rows=list(_rows(path.name, body))
-    )
+def part_of(name: str, body: bytes) -> Part:
+    """A file of this name with these bytes."""
+    return Part(name=name, body_bytes=len(body), sha256=hashlib.sha256(body).hexdigest(), rows=list(_rows(name, body)))
 
 
 def _rows(name: str, body: bytes) -> Iterator[Row]:
@@ -81,16 +81,22 @@ def count_input(patterns: Iterable[str], cwd: Path) -> int | None:
     for pattern in patterns:
         for name in glob.glob(str(cwd / pattern)):  # noqa: PTH207 - the pattern may be absolute
             path = Path(name)
-            plain = path.name.removesuffix(".gz")
-            if not plain.endswith((".csv", ".ndjson", ".jsonl")):
+            count = count_rows(path.name, path.read_bytes())
+            if count is None:
                 return None
-            body = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
-            text = body.decode("utf-8", "replace")
-            if plain.endswith(".csv"):
-                total += sum(1 for record in csv.reader(io.StringIO(text, newline="")) if record) - 1
-            else:
-                total += sum(1 for line in text.split("\n") if line.strip())
+            total += count
     return total
+
+
+def count_rows(name: str, body: bytes) -> int | None:
+    """Rows in a file of this name; None where its name does not say how to count them."""
+    plain = name.removesuffix(".gz")
+    if not plain.endswith((".csv", ".ndjson", ".jsonl")):
+        return None
+    text = (gzip.decompress(body) if name.endswith(".gz") else body).decode("utf-8", "replace")
+    if plain.endswith(".csv"):
+        return sum(1 for record in csv.reader(io.StringIO(text, newline="")) if record) - 1
+    return sum(1 for line in text.split("\n") if line.strip())
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ import msgspec
 
 from engine.errors import ConfigError
 from engine.failpoints import VARIABLE
+from engine.pipeline.objects import is_object
 from engine.pipeline.spec import PipelineSpec
 
 STATE = ".engine"
@@ -48,23 +49,29 @@ def check(pipelines: Sequence[Pipeline]) -> None:
         raise ConfigError(f"two pipelines have one name: {', '.join(names)}")
     for pipeline in pipelines:
         sink, where = pipeline.spec.sink, str(pipeline.path)
+        if "-" in pipeline.spec.source.paths:
+            raise ConfigError(f"{where}: stdin cannot be read twice", hint="name a file: --set source.paths=…")
+        if sink.type == "postgres":
+            continue
         if sink.type not in _READABLE or sink.compression == "zstd":
             raise ConfigError(
-                f"{where}: the auditor reads ndjson and csv, plain or gzip, not {sink.type} ({sink.compression})",
+                f"{where}: the auditor reads ndjson and csv, plain or gzip, and tables, not {sink.type} "
+                f"({sink.compression})",
                 hint="--set sink.type=ndjson --set sink.compression=none",
             )
         path = Path(sink.path)
-        if any("://" in place for place in (sink.path, *pipeline.spec.source.paths)):
-            raise ConfigError(
-                f"{where}: chaos leaves object stores alone", hint="--set source.paths=… and --set sink.path=out"
-            )
+        if is_object(sink.path):
+            continue
         if path.is_absolute() or ".." in path.parts or not path.parts:
             raise ConfigError(
                 f"{where}: sink.path must be a relative directory, so that chaos writes to its scratch directory only",
                 hint="--set sink.path=out",
             )
-        if "-" in pipeline.spec.source.paths:
-            raise ConfigError(f"{where}: stdin cannot be read twice", hint="name a file: --set source.paths=…")
+
+
+def has_files(pipeline: Pipeline) -> bool:
+    """Whether a pipeline writes into a directory of the scratch."""
+    return pipeline.spec.sink.type != "postgres" and not is_object(pipeline.spec.sink.path)
 
 
 class Scratch:
@@ -78,9 +85,11 @@ class Scratch:
         """Make one, and link the inputs that lie under `inputs`, unless a pipeline of the chain writes them."""
         scratch = cls(root)
         root.mkdir(parents=True)
-        sinks = [Path(pipeline.spec.sink.path) for pipeline in pipelines]
+        sinks = [Path(pipeline.spec.sink.path) for pipeline in pipelines if has_files(pipeline)]
         for pipeline in pipelines:
             for pattern in pipeline.spec.source.paths:
+                if is_object(pattern):
+                    continue
                 fixed = _fixed_part(Path(pattern))
                 is_ours = any(fixed.is_relative_to(sink) or sink.is_relative_to(fixed) for sink in sinks)
                 if not fixed.is_absolute() and not is_ours:

@@ -49,7 +49,7 @@ class Tally:
         for outcome in outcomes:
             self.starts += outcome.starts
             self.kills += len(outcome.kills)
-            self.rows += outcome.audited.rows if outcome.audited else 0
+            self.rows += len(outcome.audited.landed) if outcome.audited else 0
             for kill in outcome.kills:
                 self._count(kill.name, _faults_of(kill.name), 1, survived=not platform and not outcome.findings)
         number_of_rule = 0

@@ -109,14 +109,21 @@ def command(pipeline: Pipeline, overrides: Mapping[str, str], *, url: str, state
     return [sys.executable, "-m", "engine", *flags, "run", "--json", "--quiet", str(pipeline.path)]
 
 
-async def run(words: Sequence[str], *, cwd: Path, kill: Kill | None = None, limit_s: float = HANG_S) -> Ended:
-    """Run a command to its end, or to the kill that is meant for it."""
+async def run(
+    words: Sequence[str],
+    *,
+    cwd: Path,
+    kill: Kill | None = None,
+    limit_s: float = HANG_S,
+    extra: Mapping[str, str] | None = None,
+) -> Ended:
+    """Run a command to its end, or to the kill that is meant for it; `extra` goes into its environment."""
     failpoint = kill.failpoint.text if isinstance(kill, Place) else None
     started = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *words,
         cwd=cwd,
-        env=environment(os.environ, failpoint=failpoint),
+        env={**environment(os.environ, failpoint=failpoint), **(extra or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

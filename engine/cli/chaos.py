@@ -70,6 +70,7 @@ def chaos(  # noqa: PLR0917 - click passes by name
         overrides={name: text for name, text in invocation.pairs.items() if not name.startswith("platform.")},
         parallel=parallel or os.cpu_count() or 1,
         keep=keep,
+        objects=invocation.settings().objects,
     )
     tally = on_loop(lambda: Harness(order, tell=tell).run())
     if keep:

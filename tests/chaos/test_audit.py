@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from engine.chaos.audit import Finding, audit_pipeline, audit_platform
+from engine.chaos.audit import Audited, Finding, audit_pipeline, audit_platform
+from engine.chaos.rows import Reference
 from engine.chaos.scratch import Scratch
+from engine.chaos.targets import count_source, target_of
+from engine.settings import ObjectsSettings
 from tests.chaos.conftest import Calm
 
 
@@ -29,9 +32,16 @@ def found(calm: Calm, scratch: Scratch) -> Callable[..., dict[str, int]]:
 
     def look(**members: Any) -> dict[str, int]:
         reference = calm.undisturbed.references[0]
-        return _counts(audit_pipeline(calm.pipeline, scratch, reference, **members).findings)
+        return _counts(_audited(calm, scratch, reference, **members).findings)
 
     return look
+
+
+def _audited(calm: Calm, scratch: Scratch, reference: Reference | None, **members: Any) -> Audited:
+    target = target_of(calm.pipeline, scratch, ObjectsSettings())
+    in_input = count_source(calm.pipeline.spec.source, scratch.root, ObjectsSettings())
+    assert in_input == 1200
+    return audit_pipeline(target, scratch.ledger(calm.pipeline), in_input, reference, **members)
 
 
 def _counts(findings: list[Finding]) -> dict[str, int]:
@@ -52,7 +62,7 @@ def _ledger(scratch: Scratch, sql: str) -> None:
 
 
 def _platform(calm: Calm, scratch: Scratch, **books: int) -> dict[str, int]:
-    sums = audit_pipeline(calm.pipeline, scratch, None).sums
+    sums = _audited(calm, scratch, None).sums
     assert sums is not None
     return _counts(audit_platform(scratch.platform / "state.sqlite", {"creates": 12, **books}, [sums]))
 
