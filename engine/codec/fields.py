@@ -98,8 +98,10 @@ def parse_fields(fields: Mapping[str, str]) -> dict[str, FieldType]:
     return parsed
 
 
-def struct_of(name: str, fields: Mapping[str, str], *, gc: bool = False) -> type[msgspec.Struct]:
-    """A Struct with these fields, in this order; other members of an object are skipped unread.
+def struct_of(
+    name: str, fields: Mapping[str, str], *, gc: bool = False, is_closed: bool = False
+) -> type[msgspec.Struct]:
+    """A Struct with these fields, in this order; other members of an object are skipped unread, or refused (closed).
 
     Nullable fields may be absent. Any text may name a field: see `attributes` for the attribute that
     holds it. With `gc` off the rows are no concern of the cyclic collector; they cannot form cycles.
@@ -110,11 +112,16 @@ def struct_of(name: str, fields: Mapping[str, str], *, gc: bool = False) -> type
     kinds = parse_fields(fields)
     annotations = {field: kind.annotation for field, kind in kinds.items()}
     optional = frozenset(field for field, kind in kinds.items() if kind.nullable)
-    return struct_from(name, annotations, optional=optional, gc=gc)
+    return struct_from(name, annotations, optional=optional, gc=gc, is_closed=is_closed)
 
 
 def struct_from(
-    name: str, annotations: Mapping[str, Any], *, optional: frozenset[str] = frozenset(), gc: bool = False
+    name: str,
+    annotations: Mapping[str, Any],
+    *,
+    optional: frozenset[str] = frozenset(),
+    gc: bool = False,
+    is_closed: bool = False,
 ) -> type[msgspec.Struct]:
     """Like `struct_of`, from ready-made types; `optional` fields default to None."""
     specs: list[Any] = []
@@ -123,7 +130,7 @@ def struct_from(
         attribute = field if _is_plain(field) else f"field{index}_"
         renamed[attribute] = field
         specs.append((attribute, annotation, None) if field in optional else (attribute, annotation))
-    return msgspec.defstruct(name, specs, rename=renamed, kw_only=True, gc=gc)
+    return msgspec.defstruct(name, specs, rename=renamed, kw_only=True, gc=gc, forbid_unknown_fields=is_closed)
 
 
 @cache

@@ -61,12 +61,16 @@ class Taker(Protocol):
 
 
 class Outcome(msgspec.Struct, gc=False, kw_only=True):
-    """What became of a job's rows, once its whole result was read and matched; `decode_s` is what decoding took."""
+    """What became of a job's rows, once its whole result was read and matched.
+
+    `decode_s` is what decoding took; `nulled` how many values of which field did not fit and became null.
+    """
 
     accepted: int
     ended: list[Ended]
     body_bytes: int
     decode_s: float = 0.0
+    nulled: dict[str, int] = {}
 
 
 class _Whole(msgspec.Struct, gc=False):
@@ -156,6 +160,7 @@ class Fetcher:
             else:
                 await self._read_document(under_way)
             await self._match(under_way)
+            under_way.outcome.nulled = dict(under_way.interpreter.nulled)
         except Unbalanced as exc:
             raise Unbalanced(
                 f"job {job.remote_id} ({job.kind}): {exc.message}", hint=exc.hint, job=job.remote_id

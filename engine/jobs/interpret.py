@@ -5,14 +5,15 @@ Plain work on windows of bytes; it fetches nothing and lands nothing. Decoders a
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from engine.codec.fields import struct_of
-from engine.codec.payload import decoder
+from engine.codec.fields import parse_fields, struct_of
+from engine.codec.payload import decoder, encode
 from engine.codec.rows import array_rows, line_rows
 from engine.contract.kinds import Kind
 from engine.contract.profile import PROFILE
@@ -37,7 +38,11 @@ class Caps(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """How a pipeline reads row results. `row` is the Struct that lands (None: the row as it came)."""
+    """How a pipeline reads row results. `row` is the Struct that lands (None: the row as it came).
+
+    `is_wide`: a row must fit `row` and lands as it came. `nulls` are the fields whose bad values become null;
+    `is_strict`: a bad value is no row's affair, its job does not count.
+    """
 
     match: str
     status: str | None
@@ -47,6 +52,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     encode: Callable[[Sequence[Any]], bytes]
     takes_raw: bool
     caps: Caps = Caps()
+    is_wide: bool = False
+    nulls: frozenset[str] = frozenset()
+    is_strict: bool = False
 
     @property
     def head(self) -> type[Head]:
@@ -62,16 +70,23 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 def reading_of(spec: PipelineSpec, kind: Kind, sink: Sink) -> Reading:
     """How a pipeline reads the results of a kind: as it says itself, else as the kind does."""
-    results = spec.results
+    results, drift = spec.results, spec.results.drift
+    row = None
+    if results.fields:
+        row = struct_of("ResultRow", results.fields, is_closed=drift.new_field == "reject")
+    nullable = (name for name, kind in parse_fields(results.fields).items() if kind.nullable)
     return Reading(
         match=results.match or kind.match,
         status=results.status or kind.status,
         accepted=frozenset(kind.accepted if results.accepted is None else results.accepted),
         rejected=frozenset(kind.rejected if results.rejected is None else results.rejected),
-        row=struct_of("ResultRow", spec.results.fields) if spec.results.fields else None,
+        row=row,
         encode=sink.encode,
         takes_raw=spec.sink.type == "ndjson",
         caps=Caps(element=element_max(spec)),
+        is_wide=drift.new_field == "widen" and row is not None,
+        nulls=frozenset(nullable) if drift.bad_value == "null" else frozenset(),
+        is_strict=drift.bad_value == "reject",
     )
 
 
@@ -91,9 +106,11 @@ class Interpreter:
         self._rows_max = rows_max
         self._heads = reading.heads
         self._known = reading.accepted | reading.rejected
-        self._one = one_pass(reading.match, reading.status, reading.row)
+        one = one_pass(reading.match, reading.status, reading.row)
+        self._one = one.of_raw() if one and reading.is_wide else one
         row: Any = reading.row or msgspec.Raw
-        self._rows = decoder(list[row])
+        self._fitting = decoder(list[row])
+        self.nulled: Counter[str] = Counter()
         self.keys: list[str] = []
         self.statuses: Counter[str] = Counter()
 
@@ -112,6 +129,8 @@ class Interpreter:
         if self._reading.takes_raw and self._are_accepted(seen):
             self._count(one.keys(found), seen)
             return len(found), Taken(body, len(found), [])
+        if self._reading.is_wide:
+            return None
         return len(found), self._take(one, seen, body[:-1].split(b"\n"), found)
 
     def elements(self, text: bytes) -> Taken | None:
@@ -127,6 +146,10 @@ class Interpreter:
         if self._reading.takes_raw and b"\n" not in text and self._are_accepted(seen):
             self._count(one.keys(found), seen)
             return Taken(b"\n".join((*rows, b"")), len(rows), [])
+        if self._reading.is_wide:
+            heads = self._heads.decode(text)
+            self._count(one.keys(found), seen)
+            return self._sorted(heads, rows)
         return self._take(one, seen, rows, found)
 
     def window(self, text: bytes) -> Taken:
@@ -141,7 +164,9 @@ class Interpreter:
         _check_text(text)
         try:
             heads = self._heads.decode(text)
-            rows = self._rows.decode(text)
+            rows = self._fitting.decode(text)
+            if self._reading.is_wide:
+                rows = _raws.decode(text)
         except msgspec.DecodeError:
             return self._one_by_one(text)
         if len(self.keys) + len(heads) > self._rows_max:
@@ -209,7 +234,7 @@ class Interpreter:
     def _encode(self, rows: list[Any]) -> bytes:
         if not rows:
             return b""
-        if self._reading.row is not None:
+        if self._reading.row is not None and not self._reading.is_wide:
             return self._reading.encode(rows)
         # Rows pass as the bytes they came in, unless a line break inside one would tear an NDJSON line.
         if self._reading.takes_raw:
@@ -241,13 +266,30 @@ class Interpreter:
                 hint="check [results] match and status against what the platform answers",
             ) from exc
         try:
-            self._rows.decode(text)
+            self._fitting.decode(text)
         except msgspec.DecodeError as exc:
+            if (mended := self._with_null(row, str(exc))) is not None:
+                return self._single(mended)
             head = self._heads.decode(text)[0]
             key = key_text(head.key)
+            if self._reading.is_strict and not str(exc).startswith(_NEW_FIELD):
+                raise Unbalanced(
+                    f"row {key!r} does not fit [results.fields]: {exc}",
+                    hint='mend the field\'s type; or [results.drift] bad_value = "quarantine" lets the others count',
+                ) from exc
             self._count([key], Counter([head.status]))
             return Taken(b"", 0, [Ended(key, "dead", "result", "record.type", str(exc)[:_REASON_MAX])])
         return self.window(text)
+
+    def _with_null(self, row: bytes, said: str) -> bytes | None:
+        """The row with null in the place of the value that did not fit; None where that may not be."""
+        found = _AT_FIELD.search(said)
+        if found is None or found[1] not in self._reading.nulls:
+            return None
+        members = _members.decode(row)
+        members[found[1]] = msgspec.Raw(b"null")
+        self.nulled[found[1]] += 1
+        return encode(members)
 
 
 def disagreement(summary: dict[str, Any], statuses: Counter[str], rows: int) -> str | None:
@@ -280,6 +322,10 @@ def difference(sent: Sequence[str], answered: Sequence[str]) -> str:
 
 
 _plain = decoder(dict[str, Any])
+_members = decoder(dict[str, msgspec.Raw])
+_NEW_FIELD = "Object contains unknown field"
+# Where a value did not fit, in the decoder's words, for a member of the row itself.
+_AT_FIELD = re.compile(r" - at `\$\[0\]\.([^`]+)`$")
 _raws = decoder(list[msgspec.Raw])
 _anything = decoder(Any)
 

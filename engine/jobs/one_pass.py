@@ -33,9 +33,15 @@ class OnePass:
     def __init__(self, kind: Any, *, key: str, status: str | None, hidden: tuple[str, ...], lands: bool) -> None:
         self.kind = kind
         self.lands = lands
+        self._names = (key, status)
         self._key_of: Callable[[Any], Any] = attrgetter(key)
         self._status_of: Callable[[Any], str] | None = attrgetter(status) if status else None
         self._hidden = hidden
+
+    def of_raw(self) -> OnePass:
+        """The same for rows that land as they came, once they have been found to fit."""
+        key, status = self._names
+        return OnePass(self.kind, key=key, status=status, hidden=(), lands=False)
 
     def keys(self, rows: Sequence[Any]) -> list[str]:
         """Their keys, as text."""

@@ -32,6 +32,7 @@ from engine.pipeline.routes import check_routes
 from engine.pipeline.scenario import ScenarioSpec, check_scenarios
 from engine.pipeline.spec import (
     CallbackSpec,
+    DriftSpec,
     JobSpec,
     RequestSpec,
     ResultsSpec,
@@ -80,6 +81,7 @@ def check_pipeline(parts: Parts, *, profile: Profile = PROFILE) -> list[Fault]:
         faults += check_callback(parts.callback)
     if parts.results:
         faults += _results(parts.results, kind)
+        faults += _drift(parts.results, kind, parts)
         faults += _field_types(parts.results.fields, ("results", "fields"))
     if parts.sink:
         faults += _sink(parts.sink, parts)
@@ -217,6 +219,31 @@ def _results(results: ResultsSpec, kind: Kind | None) -> Iterator[Fault]:
     if both:
         message = f"{', '.join(sorted(both))} cannot be accepted and rejected"
         yield _fault(("results", "rejected"), "conflict", message)
+
+
+def _drift(results: ResultsSpec, kind: Kind | None, parts: Parts) -> Iterator[Fault]:
+    drift, fields = results.drift, results.fields
+    at = ("results", "drift")
+    if drift == DriftSpec():
+        return
+    if parts.job is None:
+        yield _fault(at, "conflict", "only the results of jobs are held to it", "leave it out, or give it a [job]")
+        return
+    if not fields:
+        yield _fault(at, "missing", "[results.drift] needs [results.fields] to hold rows to", 'for example: id = "str"')
+        return
+    if drift.new_field == "widen" and parts.sink and parts.sink.type != "ndjson":
+        message = f"a {parts.sink.type} sink has the columns that are declared, and no others"
+        yield _fault((*at, "new_field"), "conflict", message, 'use "drop" or "reject", or an ndjson sink')
+    if drift.new_field == "reject" and kind:
+        named = (results.match or kind.match, results.status or kind.status)
+        for name in named:
+            if name is not None and name not in fields:
+                message = f"`{name}` is in every row result, and would be new in each"
+                yield _fault((*at, "new_field"), "conflict", message, f'declare it: {name} = "str"')
+    if drift.bad_value == "null" and not any(text.rstrip().endswith("None") for text in fields.values()):
+        message = "no field may be null"
+        yield _fault((*at, "bad_value"), "conflict", message, 'for example: score = "int | None"')
 
 
 def _sink(sink: SinkSpec, parts: Parts) -> Iterator[Fault]:

@@ -192,6 +192,25 @@ class CallbackSpec(_Table, frozen=True):
     fallback: FallbackSpec = FallbackSpec()
 
 
+class DriftSpec(_Table, frozen=True):
+    """`[results.drift]`: what becomes of row results that are not as `[results.fields]` declares them."""
+
+    new_field: Annotated[
+        Literal["drop", "widen", "reject"],
+        Meta(
+            description="A member that is not declared: left out; landed with the row as it came (ndjson); or "
+            "its row is a dead letter."
+        ),
+    ] = "drop"
+    bad_value: Annotated[
+        Literal["quarantine", "null", "reject"],
+        Meta(
+            description="A value of another type: its row is a dead letter; it becomes null, where the type allows "
+            "that; or its job does not count, and the run ends with 6."
+        ),
+    ] = "quarantine"
+
+
 class ResultsSpec(_Table, frozen=True):
     """`[results]`: how row results are read, matched and counted; defaults come from the kind."""
 
@@ -203,6 +222,7 @@ class ResultsSpec(_Table, frozen=True):
     fields: Annotated[
         dict[str, str], Meta(description="Columns and their types; CSV and Parquet sinks need them.")
     ] = {}
+    drift: Annotated[DriftSpec, Meta(description="What becomes of rows that are not as declared.")] = DriftSpec()
 
 
 class RotateSpec(_Table, frozen=True):

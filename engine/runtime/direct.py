@@ -154,6 +154,7 @@ class Direct:
         self._pipeline = pipeline
         self._working: anyio.CancelScope | None = None
         self.unbalanced: list[Unbalanced] = []
+        self.nulled: dict[str, int] = {}  # Answers of routes are of the contract's types.
         self.aborted: Cancelled | None = None
 
     async def run(self, jobs: Sequence[JobRow], marks: dict[str, Mark], *, limit: int | None) -> None:

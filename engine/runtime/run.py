@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import anyio
@@ -104,6 +105,7 @@ class Run:
         self._watching = anyio.CancelScope()
         self._is_unwatched = asyncio.Event()
         self.unbalanced: list[Unbalanced] = []
+        self.nulled: Counter[str] = Counter()
         self.aborted: Cancelled | None = None
 
     async def run(self, jobs: Sequence[JobRow], marks: dict[str, Mark], *, limit: int | None) -> None:
@@ -303,6 +305,7 @@ class Run:
             )
             await spill.land(job, rows=outcome.accepted, letters=letters)
             self._stages.tools.tolerance.end(job.rows, failed=len(letters))
+            self.nulled.update(outcome.nulled)
         finally:
             spill.discard()
 

@@ -7,7 +7,7 @@ books, and closes them from what the ledger holds rather than from what this pro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -59,6 +59,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 class Ran(Protocol):
     """A run that was worked on, with jobs or without."""
+
+    @property
+    def nulled(self) -> Mapping[str, int]:
+        """How many values of which field did not fit and became null."""
 
     @property
     def unbalanced(self) -> Sequence[Unbalanced]:
@@ -191,6 +195,7 @@ class Session:
         report.jobs_open, report.remote_open = sum(left.values()), left.get(lifecycle.SUBMITTED, 0)
         report.is_replay = row.is_replay
         report.lines = [exc.message for exc in run.unbalanced]
+        report.lines += _null_lines(run)
         report.lines += self._budget_lines(report) + _abort_lines(run) + self._stop_lines(report)
         self._tell(report, row)
         return report
@@ -323,6 +328,13 @@ def _counts_of(book: Book) -> Counts:
     return Counts(
         read=book.read, accepted=book.accepted, rejected=book.rejected, dead=book.dead, filtered=book.filtered
     )
+
+
+def _null_lines(run: Ran) -> list[str]:
+    return [
+        f"{count} values of `{name}` did not fit its type and became null ([results.drift])"
+        for name, count in sorted(run.nulled.items())
+    ]
 
 
 def _abort_lines(run: Ran) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +40,11 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> _Watch:
     watch = _Watch()
     monkeypatch.setattr(limits, "time", watch)
     return watch
+
+
+def slow(seconds: float) -> bool:
+    """Take so long; false, so that `or` goes on with the work itself."""
+    return threading.Event().wait(seconds)
 
 
 def test_who_wait_at_once_count_once(watch) -> None:
@@ -186,7 +190,7 @@ async def test_decoding_results_is_counted(rig) -> None:
 async def test_a_slow_sink_is_named(rig, monkeypatch) -> None:
     """Each part takes 30 ms to write: everything before it waits."""
     write = FilePart._write
-    monkeypatch.setattr(FilePart, "_write", lambda *given: time.sleep(0.03) or write(*given))
+    monkeypatch.setattr(FilePart, "_write", lambda *given: slow(0.03) or write(*given))
     rig.write(600)
     await rig.emulate(latency_s=0.01)
     rig.replace(f'path   = "{rig.directory}/out"', f'path   = "{rig.directory}/out"\nrotate = {{ rows = 10 }}')
@@ -198,7 +202,7 @@ async def test_a_slow_sink_is_named(rig, monkeypatch) -> None:
 async def test_a_slow_ledger_is_named(rig, monkeypatch) -> None:
     """The disk of the state directory takes 60 ms for each commit."""
     commit = Database._commit_group
-    monkeypatch.setattr(Database, "_commit_group", lambda *given: time.sleep(0.06) or commit(*given))
+    monkeypatch.setattr(Database, "_commit_group", lambda *given: slow(0.06) or commit(*given))
     rig.write(200)
     await rig.emulate(latency_s=0.0)
     report = await rig.run()
@@ -209,7 +213,7 @@ async def test_a_slow_ledger_is_named(rig, monkeypatch) -> None:
 async def test_slow_decoding_is_named(rig, monkeypatch) -> None:
     """Each window of results keeps the decoder busy for 40 ms, as one with very many typed fields would."""
     rows = interpret.array_rows
-    monkeypatch.setattr(interpret, "array_rows", lambda *given: time.sleep(0.04) or rows(*given))
+    monkeypatch.setattr(interpret, "array_rows", lambda *given: slow(0.04) or rows(*given))
     rig.write(400)
     await rig.emulate(latency_s=0.01)
     report = await rig.run()
