@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.components import plugins
 from engine.components.sinks.csv import CsvSink
 from engine.components.sinks.directory import Directory
+from engine.components.sinks.http import HttpSink
 from engine.components.sinks.ndjson import NdjsonSink
 from engine.components.sinks.objects import ObjectDirectory
 from engine.components.sinks.parquet import ParquetSink
@@ -71,6 +72,7 @@ SINKS = {
     "parquet": "typed columns; needs the extra `parquet`",
     "platform": "a route of the platform, asked once for each row",
     "postgres": "rows of a table, merged by key or appended; needs the extra `postgres`",
+    "http": "a URL of your own, given batches of rows, each with a key",
     "stdout": "JSON objects, one per line, on standard output",
     "python": "a function of your own, called with batches of rows",
     "plugin": "a sink that another distribution brings, by its entry point",
@@ -178,6 +180,8 @@ def sink_of(
     """
     if spec.sink.type == "postgres":
         return PostgresSink(spec.sink, spec.results.fields, pipeline=spec.name, key=landed_key(spec), owner=owner())
+    if spec.sink.type == "http":
+        return HttpSink(spec.sink, pipeline=spec.name, key=landed_key(spec), owner=owner())
     if spec.sink.type == "plugin":
         opening = plugins.Opening(
             options=spec.sink.options,

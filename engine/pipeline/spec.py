@@ -233,12 +233,21 @@ class RotateSpec(_Table, frozen=True):
     age: Annotated[Seconds, Meta(description="Longest a part stays open.", gt=0)] = 60.0
 
 
+class PostSpec(_Table, frozen=True):
+    """`[sink] batch`: http only; a request holds as many rows as neither of these allows more."""
+
+    rows: Annotated[int, Meta(description="Most rows of a request.", ge=1)] = 500
+    bytes: Annotated[Bytes, Meta(description="Largest body; a row that is larger goes alone.", ge=1)] = 1024 * 1024
+
+
 class SinkSpec(_Table, frozen=True):
     """`[sink]`: where accepted rows land: as parts in a directory with a manifest, in a table, or at a route."""
 
     type: Annotated[
-        Literal["ndjson", "csv", "parquet", "platform", "postgres", "stdout", "python", "plugin"],
-        Meta(description="Format of the parts, or what takes the rows: a route, table, stdout, function or plug-in."),
+        Literal["ndjson", "csv", "parquet", "platform", "postgres", "http", "stdout", "python", "plugin"],
+        Meta(
+            description="Format of the parts, or what takes the rows: a route, table, URL, stdout, function or plug-in."
+        ),
     ]
     path: Annotated[str, Meta(description="A directory, relative to the working directory.")] = ""
     route: Annotated[
@@ -256,6 +265,18 @@ class SinkSpec(_Table, frozen=True):
     part_column: Annotated[
         str, Meta(description="postgres only: bigint column by which mode append finds the rows of a part again.")
     ] = "engine_part"
+    endpoint: Annotated[
+        str | None, Meta(description="http only: the URL that takes batches; https, or http on this machine.")
+    ] = None
+    method: Annotated[Literal["POST", "PUT"], Meta(description="http only.")] = "POST"
+    headers: Annotated[
+        dict[str, Secret], Meta(description="http only: references, ${secret:env:…}, by the names of headers.")
+    ] = {}
+    format: Annotated[Literal["ndjson", "json"], Meta(description="http only: a line for each row, or one array.")] = (
+        "ndjson"
+    )
+    batch: PostSpec = PostSpec()
+    timeout: Annotated[Seconds, Meta(description="http only: of one request.", gt=0)] = 30.0
     use: Annotated[str | None, Meta(description="plugin only: its name among the entry points engine.sinks.")] = None
     options: Annotated[dict[str, Any], Meta(description="plugin only: what it takes.")] = {}
     call: Annotated[
@@ -269,7 +290,7 @@ class SinkSpec(_Table, frozen=True):
     @property
     def takes_raw(self) -> bool:
         """Whether rows may stay the JSON text they are."""
-        return self.type in ("ndjson", "stdout", "python")
+        return self.type in ("ndjson", "http", "stdout", "python")
 
 
 class DeadLettersSpec(_Table, frozen=True):
