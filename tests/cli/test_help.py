@@ -27,6 +27,7 @@ WITHOUT_JSON = {
 # Examples that cannot be played to their end here, each for its reason; their words are still read.
 UNPLAYABLE = {
     "engine login --no-browser": "waits for a person",
+    "engine tap planned --limit 3": "needs a run at work: tests/runtime/test_tap.py has one",
     "engine emulator --port 4380": "serves until it is stopped",
     "engine jobs reattach 1": "needs a job that is dead",
     "engine verify token token.txt --keys jwks.json --audience sandbox": "needs a token of that audience",
