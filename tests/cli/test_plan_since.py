@@ -60,7 +60,7 @@ def test_another_platform_is_said(engine, spawn, folder) -> None:
     ("before", "after", "options"),
     [
         ("rows = 10", "rows = 9", {"job.batch.rows": True}),
-        ("batch = { rows = 10 }", 'batch = { rows = 10 }\njobs_in_flight = 3', {"job.jobs_in_flight": False}),
+        ("batch = { rows = 10 }", "batch = { rows = 10 }\njobs_in_flight = 3", {"job.jobs_in_flight": False}),
         ("batch = { rows = 10 }", 'payload = { mode = "upsert" }',
          {"job.batch.rows": True, "job.payload": True}),
         ('key = "external_id"', 'key = "id"', {"source.key": True}),
