@@ -45,6 +45,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "schema": ("engine.cli.schema:schema", "Print or write the JSON Schemas of the TOML files."),
     "docs": ("engine.cli.docs:docs", "Build, serve or print the documentation."),
     "explain": ("engine.cli.explain:explain", "Say what an error code means."),
+    "config": ("engine.cli.config:config", "Show the settings as they hold, and where each comes from."),
     "completion": ("engine.cli.completion:completion", "Print the completion script of a shell."),
 }
 
