@@ -30,6 +30,7 @@ from engine.jobs.recover import is_lost, recover
 from engine.jobs.schedule import Schedule
 from engine.jobs.slots import Slots
 from engine.jobs.submit import Submitter
+from engine.jobs.tap import Tap
 from engine.jobs.watch import Watcher
 from engine.pipeline.memory import budget_of, fetch_bytes, line_max, values_max
 from engine.pipeline.spec import JobSpec, PipelineSpec
@@ -52,6 +53,7 @@ from engine.runtime.run import Run, Stages
 from engine.runtime.session import Opened, Order, Session
 from engine.runtime.sharing import unjudged
 from engine.runtime.tally import Tally
+from engine.runtime.tapping import open_tap
 from engine.runtime.tolerance import Tolerance
 from engine.runtime.tools import Tools
 from engine.settings import Settings
@@ -69,7 +71,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     With `replay` its dead letters are sent again, in place of its input. `is_aborting`: a stop cancels remote jobs too.
     With `share` only that share of the input is read; `spec` has its name. `platform` is what the ledger calls the
-    platform, where the settings do not say it. `clock` in place of the system's.
+    platform, where the settings do not say it. `clock` in place of the system's. With `tap` others may look on.
     """
 
     spec: PipelineSpec
@@ -81,6 +83,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock | None = None
     share: Share | None = None
     platform: str | None = None
+    tap: Tap | None = None
 
     @property
     def judged(self) -> PipelineSpec:
@@ -110,8 +113,9 @@ async def run_pipeline(
         tolerance = Tolerance(spec.dead_letters.max, after=spec.dead_letters.after)
         budget = ByteBudget(budget_of(spec.memory), clock=clock, observer=tee)
         tools = Tools(
-            ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop, tolerance=tolerance, budget=budget
-        )
+            ledger=ledger, clock=clock, observer=tee, counts=Counts(), stop=stop, tolerance=tolerance, budget=budget,
+            tap=order.tap or Tap(),
+        )  # fmt: skip
         opening = None
         if order.replay is not None:
             opening = await open_replay(ledger, spec, order.replay, now_ns=clock.now_ns())
@@ -124,7 +128,7 @@ async def run_pipeline(
             return await session.nothing_new(opened)
         if not spec.needs_platform:
             await session.begin(opened, platform="none: rows pass from source to sink on this machine")
-            return await _work(session, opened, _direct(spec, opened, parts), spec=spec, limit=order.limit)
+            return await _work(session, opened, _direct(spec, opened, parts), order, settings)
         patience_s = settings.platform.patience
         settings = asking_also(settings, (spec.source.route, spec.row_route))
         async with (
@@ -136,14 +140,12 @@ async def run_pipeline(
                 platform.lanes.take_in(spec.source.route, platform.lanes.poll)
                 parts.gate.connect(platform.client, asyncio.get_running_loop())
             if spec.job is None:
-                return await _work(
-                    session, opened, _direct(spec, opened, parts, platform), spec=spec, limit=order.limit
-                )
+                return await _work(session, opened, _direct(spec, opened, parts, platform), order, settings)
             stages = _stages(spec, spec.job, settings, opened, parts, platform)
             stages.is_aborting = order.is_aborting
             if hearing is not None:
                 hearing.connect(stages, opened.run)
-            return await _work(session, opened, stages, spec=spec, limit=order.limit)
+            return await _work(session, opened, stages, order, settings)
     finally:
         ledger.close()
         if telemetry is not None:
@@ -185,9 +187,10 @@ def _open_parts(order: RunOrder, settings: Settings, tools: Tools, shelf: Shelf 
 
 
 async def _work(
-    session: Session, opened: Opened, stages: Stages | DirectStages, *, spec: PipelineSpec, limit: int | None
+    session: Session, opened: Opened, stages: Stages | DirectStages, order: RunOrder, settings: Settings
 ) -> Report:
     run: Run | Direct
+    spec = order.spec
     try:
         if isinstance(stages, DirectStages):
             run = Direct(opened.run, stages, pipeline=spec.name)
@@ -196,7 +199,8 @@ async def _work(
             now_ns, window_s = tools.clock.now_ns(), PROFILE.idempotency_window_s
             lost = [job for job in opened.jobs if is_lost(job, now_ns=now_ns, window_s=window_s)]
             await recover(lost, client=stages.client, ledger=tools.ledger, clock=tools.clock, pipeline=spec.name)
-        await run.run(opened.jobs, opened.marks, limit=limit)
+        async with open_tap(order.tap, Path(settings.state_dir) / spec.name, spec, settings):
+            await run.run(opened.jobs, opened.marks, limit=order.limit)
     except EngineError as exc:
         failure = exc if isinstance(exc, RunFailed) else RunFailed(exc.message, pipeline=spec.name, causes=[exc])
         failure.report = await session.failed(opened, failure)
@@ -248,6 +252,15 @@ def _stages(
         observer=tools.observer,
     )
     watcher.trace = Trace(opened.run.trace_id, opened.run.span_id)
+    fetcher = Fetcher(
+        client=client,
+        kind=kind,
+        results=spec.results.rows or kind.results,
+        reading=reading_of(spec, kind, parts.sink),
+        recall=reader.recall,
+        patience=platform.patience,
+    )
+    fetcher.tap = tools.tap
     batcher = Batcher(
         rows_max=min(asked.batch.rows, PROFILE.profile_ids_max),
         bytes_max=min(asked.batch.bytes, PROFILE.body_max),
@@ -268,14 +281,7 @@ def _stages(
             observer=tools.observer,
         ),
         watcher=watcher,
-        fetcher=Fetcher(
-            client=client,
-            kind=kind,
-            results=spec.results.rows or kind.results,
-            reading=reading_of(spec, kind, parts.sink),
-            recall=reader.recall,
-            patience=platform.patience,
-        ),
+        fetcher=fetcher,
         landing=_landing(spec, opened, parts),
         endings=Endings(
             pipeline=spec.name, run=opened.run, retry=asked.retry, reader=reader, client=client, tools=tools

@@ -23,14 +23,20 @@ from engine.pipeline.findings import did_you_mean
 @click.argument("route", required=False)
 @click.argument("members", required=False, metavar="[JSON|-|@FILE]")
 @click.option("--list", "is_listing", is_flag=True, help="List the routes.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="With --list: one JSON object per route. Answers are JSON anyway."
+)
 @pass_invocation
-def call(invocation: Invocation, route: str | None, members: str | None, is_listing: bool) -> None:  # noqa: FBT001
+def call(invocation: Invocation, *, route: str | None, members: str | None, is_listing: bool, as_json: bool) -> None:
     """Call ROUTE of the contract: its members as a JSON object in, its answer as JSON out.
 
     - reads the object from stdin, @FILE from a file; without one an empty object is sent.
     """
     if is_listing:
         for name, found in ROUTES.items():
+            if as_json:
+                emit_json({"name": name, "method": found.method, "path": found.path, "scopes": found.scopes})
+                continue
             emit(f"{name:<32} {found.method:<7} {found.path}")
         return
     if route is None:

@@ -110,11 +110,7 @@ def _print_counts(shelves: list[Letters], selection: Selection, *, is_json: bool
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per letter, with its bytes.")
 @pass_invocation
 def show_letter(invocation: Invocation, *, name: str, pipeline: str | None, is_json: bool) -> int:
-    """Show letters by id, or by the key of their row: the bytes, where they came from, why, and every attempt.
-
-    Raises:
-        StateError: there is none.
-    """
+    """Show letters by id, or by the key of their row: the bytes, where they came from, why, and every attempt."""
     found = [(glance, letter) for glance, letter in named(invocation, name, pipeline)]
     redact = Redactor()
     for position, (directory, letter) in enumerate(found):

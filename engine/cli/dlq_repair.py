@@ -45,11 +45,7 @@ def edit_letter(
     reset: bool,
     is_json: bool,
 ) -> int:
-    """Give a letter another text, by flags or in $EDITOR; the bytes that were read are kept beside it.
-
-    Raises:
-        StateError: no letter, or more than one that could be meant. RecordError: the text is no JSON object.
-    """
+    """Give a letter another text, by flags or in $EDITOR; the bytes that were read are kept beside it."""
     if bool(pairs or gone) + bool(file) + drop + reset > 1:
         raise click.UsageError("one of --set/--unset, --raw, --drop and --reset")
     directory, letter = _one(invocation, name, pipeline)

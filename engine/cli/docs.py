@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from engine.cli.output import emit, plural, tell
+from engine.cli.output import emit, emit_json, plural, tell
 from engine.errors import OutputError
 
 
@@ -24,7 +24,8 @@ def docs() -> None:
 
 @docs.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-def build(directory: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def build(*, directory: Path, as_json: bool) -> None:
     """Write the documentation into DIRECTORY as pages of HTML.
 
     Example: engine docs build site
@@ -35,6 +36,9 @@ def build(directory: Path) -> None:
         count = write(directory)
     except OSError as exc:
         raise OutputError(f"{directory}: {(exc.strerror or 'cannot be written').lower()}") from exc
+    if as_json:
+        emit_json({"directory": str(directory), "pages": count})
+        return
     tell(f"{plural(count, 'page')} in {directory}; open {directory / 'index.html'}")
 
 
@@ -57,7 +61,8 @@ def serve(port: int) -> None:
 
 @docs.command()
 @click.argument("name")
-def show(name: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def show(*, name: str, as_json: bool) -> None:
     """Print one page as text.
 
     Example: engine docs show codes
@@ -67,6 +72,9 @@ def show(name: str) -> None:
     found = texts()
     if name not in found:
         raise click.UsageError(f"no page `{name}`; pages: {', '.join(found)}")
+    if as_json:
+        emit_json({"page": name, "text": found[name]})
+        return
     emit(found[name].rstrip())
 
 

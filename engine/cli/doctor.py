@@ -22,6 +22,7 @@ from engine.cli.probes import (
     probe_way,
     skipped,
 )
+from engine.cli.rates import probe_rates
 from engine.cli.run import on_loop
 from engine.errors import EngineError, Exit
 from engine.pipeline.spec import PipelineSpec
@@ -36,7 +37,7 @@ _SIGNS = {"ok": "OK  ", "fail": "FAIL", "skip": "skip"}
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @pass_invocation
 def doctor(invocation: Invocation, files: tuple[str, ...], as_json: bool) -> int:  # noqa: FBT001
-    """Look at what a run needs: name, certificate, keys, clock, token, rights, directories, room, callback.
+    """Look at what a run needs: name, certificate, keys, clock, token, rights, rates, directories, room, callback.
 
     With pipeline FILEs, also whether the token may do what they ask, and what they write to. Exit 0 when all is
     well, else the code a run would end with.
@@ -77,6 +78,7 @@ async def examine(settings: Settings, pipelines: list[tuple[str, PipelineSpec]])
         found, keyring = await probe_keys(access, pool)
         token, claims = await probe_token(access, pool, keyring)
         checks += [*found, token, probe_rights(claims, needs.items())]
+        checks.append(await probe_rates(access, pool, keyring, claims, ours=settings.platform.requests_per_s))
         for path, spec in pipelines:
             if spec.callback is not None:
                 checks.append(await probe_callback(spec.callback, path, settings.platform.profile, pool))

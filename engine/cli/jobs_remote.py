@@ -146,9 +146,6 @@ def reattach(invocation: Invocation, *, name: str, refetch: bool, is_json: bool)
     """Take back a job that is dead, failed, cancelled or does not balance: the next run looks at it again.
 
     Dead letters of its rows are dropped, because the rows may yet arrive; its run is open again.
-
-    Raises:
-        StateError: the job cannot be taken back; says what can be done instead.
     """
     pipeline, found = _one_job(invocation, name)
     settings = invocation.settings()

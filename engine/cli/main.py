@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "dlq": ("engine.cli.dlq:dlq", "Look at rows that did not make it, repair them, send them again."),
     "runs": ("engine.cli.runs:runs", "List and show past runs."),
     "top": ("engine.cli.top:top", "Show the runs that work now, and what sets their pace."),
+    "tap": ("engine.cli.tap:tap", "Show rows of the runs that work now, at one stage of their way."),
     "call": ("engine.cli.call:call", "Call any route of the contract by name, JSON in and out."),
     "login": ("engine.cli.login:login", "Log in as a person, for `engine call`."),
     "token": ("engine.cli.token:token", "Show what a token says, or prove it with the platform's keys."),
@@ -44,6 +45,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "schema": ("engine.cli.schema:schema", "Print or write the JSON Schemas of the TOML files."),
     "docs": ("engine.cli.docs:docs", "Build, serve or print the documentation."),
     "explain": ("engine.cli.explain:explain", "Say what an error code means."),
+    "config": ("engine.cli.config:config", "Show the settings as they hold, and where each comes from."),
     "completion": ("engine.cli.completion:completion", "Print the completion script of a shell."),
 }
 

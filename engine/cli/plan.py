@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from engine.access import platform_name
+from engine.cli.compared import Change, Last
 from engine.cli.invocation import Invocation, pass_invocation
 from engine.cli.output import clock_text, emit, emit_json, grouped, plural
 from engine.cli.survey import Past, Survey, look_back, survey
@@ -45,7 +46,7 @@ def plan(
     fresh: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Say what a run would do: rows, jobs, requests, bytes, how long, and what it would resume.
+    """Say what a run would do: rows, jobs, requests, bytes, how long, what it would resume, and what has changed.
 
     Reads the input and the ledger, runs the transforms, and opens no connection.
     """
@@ -109,6 +110,7 @@ def _plain(planned: Planned) -> dict[str, Any]:
         "requests": None if cast is None else {"create": cast.create, "poll": cast.poll, "fetch": cast.fetch},
         "seconds": None if cast is None else cast.seconds,
         "last_seconds": past.last_s,
+        "since": None if past.last is None else _since(past.last),
         "resume": None if past.run_id is None else {"run_id": past.run_id, "jobs": past.open_jobs},
     }
 
@@ -123,6 +125,7 @@ def _lines(settings: Settings, planned: Planned) -> list[str]:
         *_requests(planned),
         f"  time      {_time(planned)}",
         f"  resume    {_resume(planned.past)}",
+        *_last(planned),
     ]
 
 
@@ -164,6 +167,42 @@ def _time(planned: Planned) -> str:
         return f"unknown: no run of this pipeline tells how long it takes{last}"
     more = "" if planned.found.is_whole else " for these rows"
     return f"about {clock_text(seconds)}{more}{last}"
+
+
+def _since(last: Last) -> dict[str, Any]:
+    """The last run and the changes since, as plain data."""
+    run = last.run
+    books = {"read": run.read, "jobs": run.jobs, "accepted": run.accepted, "rejected": run.rejected, "dead": run.dead}
+    told = {"run_id": run.run_id, "outcome": run.outcome, **books, "seconds": last.seconds, "platform": last.platform}
+    return {**told, "changes": last.changes}
+
+
+def _last(planned: Planned) -> list[str]:
+    """The last run beside this one, and each option that says something else now."""
+    last, found = planned.past.last, planned.found
+    if last is None:
+        return []
+    run = last.run
+    now = f", now {plural(found.read, 'row')}" if found.is_known else ""
+    took = "" if last.seconds is None else f" in {clock_text(last.seconds)}"
+    lines = [f"  last      {run.outcome}: {plural(run.read, 'row')}, {plural(run.jobs, 'job')}{took}{now}"]
+    if planned.spec.needs_platform and last.platform not in (None, planned.platform):
+        lines.append(
+            f"  changed   platform: was {last.platform}; its ledger stays there (another state_dir, or --fresh)"
+        )
+    if last.changes is None:
+        return [*lines, "  changed   unknown: what the file said then cannot be read any more"]
+    for change in last.changes:
+        words = f"{change.option}: {change.before or 'not set'} → {change.after or 'not set'}"
+        lines.append(f"  changed   {words}{_weight(planned, change) if change.decides else ''}")
+    return lines
+
+
+def _weight(planned: Planned, change: Change) -> str:
+    """What a change of what jobs are made of means for the run."""
+    if planned.past.run_id is None:
+        return "  (new rows make other jobs)"
+    return "  (an unfinished run was planned without it: --finish-old-then-new, or --fresh)"
 
 
 def _resume(past: Past) -> str:

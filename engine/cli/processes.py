@@ -36,6 +36,7 @@ from engine.runtime.sharing import Ending, join, refuse_indivisible
 from engine.settings import Settings
 from engine.store.lock import StateLock
 from engine.store.shares import Division, divide, find_division, shares_begun
+from engine.store.together import OneRun, note_together
 
 # Shares of a run whose starter was killed finish what is on the wire before they let go.
 _LET_GO_S = 20.0
@@ -99,9 +100,22 @@ def _run(run: Together) -> tuple[Report, list[Ending]]:
             report.lines.append(f"{exc.message} [{exc.code}]")
         else:
             report.manifest, report.parts = joint or (None, report.parts)
+        _note(directory, report, endings)
         return report, endings
     finally:
         lock.release()
+
+
+def _note(directory: Path, report: Report, endings: Sequence[Ending]) -> None:
+    """Remember which runs of the shares this was; a share that found nothing has none of its own."""
+    runs = {
+        ending.tag: ending.report.run_id
+        for ending in endings
+        if ending.report is not None and ending.report.outcome != "nothing_new"
+    }
+    if runs:
+        outcome = OneRun(runs=runs, outcome=report.outcome, exit_code=report.exit_code, seconds=report.seconds)
+        note_together(directory, outcome)
 
 
 def _write_joint(run: Together, directory: Path) -> tuple[str, int] | None:

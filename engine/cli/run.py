@@ -185,6 +185,7 @@ async def _supervised(
     settings: Settings, spec: PipelineSpec, path: str, options: RunOptions, view: LiveView | None
 ) -> Report:
     from engine.assembly import RunOrder, run_pipeline
+    from engine.jobs.tap import Tap
 
     collect_rarely()
     stop = StopFlag()
@@ -203,6 +204,7 @@ async def _supervised(
             replay=options.replay,
             is_aborting=options.is_aborting,
             share=options.share,
+            tap=Tap(),
         )
         return await run_pipeline(order, settings, observer=view, stop=stop)
     finally:

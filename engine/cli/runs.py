@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from engine.cli.invocation import Invocation, pass_invocation
+from engine.cli.joint import joint_of
 from engine.cli.ledgers import glances, table, time_text
 from engine.cli.output import emit, emit_json, plural
 from engine.codec.payload import to_wire
@@ -54,19 +55,31 @@ def list_runs(invocation: Invocation, pipeline: str | None, limit: int, is_json:
 @click.option("--json", "is_json", is_flag=True, help="One JSON object.")
 @pass_invocation
 def show_run(invocation: Invocation, name: str, is_json: bool) -> int:  # noqa: FBT001
-    """Show one run: NAME is its id, the beginning of its id, or a pipeline, whose newest run is shown."""
-    line, letters = _one(invocation, name, lambda glance, line: glance.letters(run_id=line.run_id, limit=20))
+    """Show one run: NAME is its id, the beginning of its id, or a pipeline, whose newest run is shown.
+
+    A run in several processes is shown as one, with a line for each share.
+    """
+    joint = joint_of(invocation, name)
+    if joint is None:
+        line, letters = _one(invocation, name, lambda glance, line: glance.letters(run_id=line.run_id, limit=20))
+        shares: list[RunLine] = []
+    else:
+        line, letters, shares = joint.line, joint.letters, joint.shares
     if is_json:
-        emit_json({**to_wire(line), "dead_letters": letters})
+        more = {} if joint is None else {"shares": [to_wire(share) for share in shares], "seconds": joint.seconds}
+        emit_json({**to_wire(line), **more, "dead_letters": letters})
         return 0
     what = f"epoch {line.epoch}" if line.lands_in is None else f"replay of dead letters into epoch {line.lands_in}"
-    emit(f"{line.pipeline}  ·  run {line.run_id}  ·  {what}  ·  {line.outcome}")
+    who = f"run {line.run_id}" if joint is None else f"{plural(len(shares), 'share')} of one run"
+    emit(f"{line.pipeline}  ·  {who}  ·  {what}  ·  {line.outcome}")
     emit(f"  started {time_text(line.started_ns)}   ended {time_text(line.ended_ns)}   processes {line.invocations}")
     emit(
         f"  {line.read} rows read = {line.accepted} accepted + {line.rejected} rejected + {line.dead} dead"
         f" + {line.filtered} filtered + {line.open} open"
     )
     emit(f"  {plural(line.jobs, 'job')}   {plural(line.parts, 'part')}")
+    for share in shares:
+        emit(f"  {share.pipeline}  run {share.run_id}  {share.outcome}: {plural(share.read, 'row')}")
     for letter in letters:
         where = f"{letter['input']} line {letter['line']}" + (f", {letter['key']}" if letter["key"] else "")
         emit(f"  {letter['bucket']}: {where}: {letter['reason']} [{letter['code']}]")
@@ -83,10 +96,7 @@ def diff_runs(invocation: Invocation, first: str, second: str, is_json: bool) ->
 
     FIRST and SECOND are ids, the beginnings of ids, or pipelines, whose newest runs are meant.
     """
-    sides = [
-        _comparable(*_one(invocation, name, lambda glance, line: glance.reasons(line.run_id)))
-        for name in (first, second)
-    ]
+    sides = [_side(invocation, name) for name in (first, second)]
     names = list(dict.fromkeys([*sides[0], *sides[1]]))
     rows = [(name, sides[0].get(name), sides[1].get(name)) for name in names]
     changed = [row for row in rows if row[1] != row[2]]
@@ -95,6 +105,13 @@ def diff_runs(invocation: Invocation, first: str, second: str, is_json: bool) ->
         return 0
     table(("", "FIRST", "SECOND", "CHANGE"), [(*row, _change(*row[1:])) for row in changed])
     return 0
+
+
+def _side(invocation: Invocation, name: str) -> dict[str, Any]:
+    joint = joint_of(invocation, name)
+    if joint is not None:
+        return _comparable(joint.line, joint.reasons)
+    return _comparable(*_one(invocation, name, lambda glance, line: glance.reasons(line.run_id)))
 
 
 T = TypeVar("T")

@@ -171,6 +171,7 @@ async def _supervised(told: Assignment, voice: _Voice, lifeline: int) -> Report:
 
 async def _run(told: Assignment, voice: _Voice, stop: StopFlag) -> Report:
     from engine.assembly import RunOrder, run_pipeline
+    from engine.jobs.tap import Tap
 
     share = share_of_tag(told.tag)
     invocation = Invocation(
@@ -188,6 +189,7 @@ async def _run(told: Assignment, voice: _Voice, stop: StopFlag) -> Report:
             is_aborting=told.is_aborting,
             share=share,
             platform=told.emulator.platform if told.emulator else None,
+            tap=Tap(),
         )
 
     if told.finishes_old and (old := _old(settings, spec, share)) is not None:

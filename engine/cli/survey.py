@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.cli.compared import Last, last_of
 from engine.components.catalog import open_source, open_transforms
 from engine.components.sources.pages import Gate
 from engine.components.sources.streams import STDIN
@@ -54,6 +55,7 @@ class Past(msgspec.Struct, kw_only=True):
     last_s: float | None = None
     rows_per_s: float | None = None
     job_s: float | None = None
+    last: Last | None = None
 
     @property
     def waiting(self) -> int:
@@ -90,6 +92,7 @@ def look_back(settings: Settings, spec: PipelineSpec) -> Past:
             last_s=last_s,
             rows_per_s=rows_per_s,
             job_s=glance.usual_job_s(),
+            last=last_of(glance, spec),
         )
 
 

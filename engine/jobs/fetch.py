@@ -31,6 +31,7 @@ from engine.jobs.key import digest_keys
 from engine.jobs.lease import Encoding, read_lease
 from engine.jobs.records import Ended, Recall
 from engine.jobs.result_lines import BadLine, RowLines
+from engine.jobs.tap import Sighting, Tap
 from engine.store.rows import JobRow
 from engine.transport.patience import Patience
 
@@ -100,6 +101,7 @@ class _Fetch(msgspec.Struct, gc=False):
     taker: Taker
     outcome: Outcome
     bad: list[BadLine]
+    tap: Tap
 
     async def keep(self, window: Taken | bytes) -> None:
         """Hand on what a window brought; one that was not taken yet is taken now."""
@@ -115,9 +117,14 @@ class _Fetch(msgspec.Struct, gc=False):
         def run(window: bytes) -> T:
             started = time.perf_counter()
             try:
-                return read(window)
+                taken = read(window)
             finally:
                 self.outcome.decode_s += time.perf_counter() - started
+            # What could not be taken at once comes here again.
+            if "results" in self.tap.wanted and taken is not None:
+                name = f"{self.job.epoch}/{self.job.seq}"
+                self.tap.offer(Sighting(stage="results", texts=(window,), is_window=True, job=name))
+            return taken
 
         return run
 
@@ -137,6 +144,7 @@ class Fetcher:
         self._member = encode(results)
         self._small = _small_document(results)
         self._patience = patience
+        self.tap = Tap()  # Of the run, where it has one.
 
     async def fetch(self, job: JobRow, taker: Taker) -> Outcome:
         """Stream the job's result to `taker`, window by window.
@@ -152,6 +160,7 @@ class Fetcher:
             taker,
             Outcome(accepted=0, ended=[], body_bytes=0),
             [],
+            self.tap,
         )
         try:
             if self._kind.manifest:

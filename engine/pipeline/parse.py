@@ -6,6 +6,7 @@ The one place of this room that reads files: the TOML itself, and `./.env` for r
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -87,13 +88,14 @@ def _read(path: str) -> str:
         raise _one(path, "config.unreadable", f"cannot be read: {reason}", hint="check the path") from None
     if len(raw) > _TEXT_MAX:
         raise _one(path, "config.unreadable", "larger than 4 MiB: this is no configuration")
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as exc:
-        before = raw[: exc.start]
+        before, shown = raw[: exc.start], raw.decode("utf-8", "replace")
         line = before.count(b"\n") + 1
         column = len(before.rpartition(b"\n")[2].decode("utf-8", "replace")) + 1
-        raise _one(path, "config.unreadable", "not UTF-8 text", at=(line, column)) from None
+        raise _one(path, "config.unreadable", "not UTF-8 text", at=(line, column), text=shown) from None
 
 
 def _tables(path: str, text: str) -> dict[str, Any]:

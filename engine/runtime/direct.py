@@ -30,6 +30,7 @@ from engine.jobs.lifecycle import PLANNED, SUBMITTING, answer, is_inside_window,
 from engine.jobs.pack import Lines, Packing
 from engine.jobs.passing import Passing
 from engine.jobs.records import EVERY, Ended, letters_of, letters_of_all
+from engine.jobs.tap import Sighting
 from engine.pipeline.spec import PipelineSpec
 from engine.record import DeadLetter, Mark
 from engine.runtime.causes import failing_as
@@ -217,6 +218,10 @@ class Direct:
             asked = await asking.asker.ask(job, items, keys)
             self._stages.tools.observer.notice(Waited("remote", self._stages.tools.clock.monotonic() - started))
             items, keys, ended = asked.texts, asked.keys, asked.ended
+            if "results" in self._stages.tools.tap.wanted:
+                self._stages.tools.tap.offer(
+                    Sighting(stage="results", texts=items, keys=keys, job=f"{job.epoch}/{job.seq}")
+                )
         chunk, rows = b"", len(items)
         if asking is None or asking.keeps_answers:
             taken = self._stages.passing.encode(items, keys)

@@ -19,6 +19,7 @@ from engine.errors import EngineError, OutputError
 from engine.events import PartCommitted, Waited
 from engine.jobs.lifecycle import commit
 from engine.jobs.records import Recall
+from engine.jobs.tap import Sighting
 from engine.pipeline.spec import PipelineSpec
 from engine.ports import Part, PartFile, Sink
 from engine.record import DeadLetter
@@ -101,6 +102,8 @@ class Landing:
 
     async def append(self, filling: Filling, chunk: bytes, rows: int) -> None:
         """Add encoded rows to a part; what its disk has no room for is kept by the part, and waits."""
+        if "landed" in self._tools.tap.wanted:
+            self._tools.tap.offer(Sighting(stage="landed", texts=(chunk,), is_window=True, part=filling.number))
         given = iter(((chunk, rows),))
 
         def act() -> None:

@@ -17,6 +17,7 @@ from engine.jobs.batcher import Batcher, Cut
 from engine.jobs.key import derive_key, digest_keys
 from engine.jobs.pack import digest_body
 from engine.jobs.records import ORIGINAL_MAX, Records, keep
+from engine.jobs.tap import Sighting
 from engine.record import BadRecord, DeadLetter, Mark
 from engine.runtime.budget import Loan
 from engine.runtime.reading import Reader, Readout
@@ -87,6 +88,8 @@ class Planner:
             rows = len(batch.raws) + len(batch.gone) + len(batch.bad)
             taken += rows
             self._tools.tolerance.take(rows)
+            if "read" in self._tools.tap.wanted:
+                self._show_read(readout)
             cuts = self._batcher.add(batch, readout.items)
             now = self._tools.clock.monotonic()
             self._tools.observer.notice(
@@ -100,6 +103,15 @@ class Planner:
             started = self._tools.clock.monotonic()
             if self._is_ending or (limit is not None and taken >= limit):
                 return
+
+    def _show_read(self, readout: Readout) -> None:
+        batch = readout.batch
+        self._tools.tap.offer(
+            Sighting(
+                stage="read", texts=batch.raws, became=readout.items, keys=batch.keys, input=batch.input,
+                lines=batch.lines,
+            )
+        )  # fmt: skip
 
     def _tell_wait(self, readout: Readout, waited_s: float) -> None:
         """What was waited for a batch, as far as it was not ready: for its reading and for its transforms."""
@@ -133,6 +145,10 @@ class Planner:
             if job is not None:
                 keys = cut.keys if self._packer.keeps_keys else ()
                 bodies.append(Ready(job, body, self._tools.budget.take(job.body_bytes), keys))
+                if "planned" in self._tools.tap.wanted:
+                    self._tools.tap.offer(
+                        Sighting(stage="planned", texts=cut.items, keys=cut.keys, job=f"{job.epoch}/{job.seq}")
+                    )
         now_ns = self._tools.clock.now_ns()
         letters = [
             letter_values(_letter(bad), run_id=self._run.run_id, epoch=self._run.epoch, now_ns=now_ns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.jobs.tap import Tap
 from engine.ports import Clock, Observer
 from engine.record import Counts
 from engine.runtime.budget import ByteBudget
@@ -13,7 +14,10 @@ from engine.store.ledger import Ledger
 
 
 class Tools(msgspec.Struct, kw_only=True):
-    """The ledger, the clock, whoever watches, the books, the stop flag, bytes to borrow, and how many rows may fail."""
+    """The ledger, the clock, whoever watches, the books, the stop flag, bytes to borrow, and how many rows may fail.
+
+    `tap` is where rows are shown to whoever looks on.
+    """
 
     ledger: Ledger
     clock: Clock
@@ -22,3 +26,4 @@ class Tools(msgspec.Struct, kw_only=True):
     stop: StopFlag
     budget: ByteBudget
     tolerance: Tolerance = msgspec.field(default_factory=lambda: Tolerance(None))
+    tap: Tap = msgspec.field(default_factory=Tap)

@@ -63,8 +63,17 @@ class Glance:
     @property
     def file(self) -> str | None:
         """Where the pipeline's file was when it last ran."""
-        row = self._db.execute("SELECT value FROM meta WHERE name='file'").fetchone()
-        return None if row is None else str(row[0])
+        return self._meta("file")
+
+    @property
+    def text(self) -> str | None:
+        """What the pipeline's file said when it last ran."""
+        return self._meta("text")
+
+    @property
+    def platform(self) -> str | None:
+        """The platform at which its jobs are."""
+        return self._meta("platform")
 
     @property
     def epoch(self) -> int | None:
@@ -200,6 +209,10 @@ class Glance:
             (run_id, limit),
         )
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _meta(self, name: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
+        return None if row is None else str(row[0])
 
     def _line(self, row: dict[str, Any]) -> RunLine:
         dead = row["dead"] + row["d"]

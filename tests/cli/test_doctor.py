@@ -9,6 +9,7 @@ import pytest
 from engine.cli.doctor import examine
 from engine.cli.probes import _clock as clock_of
 from engine.cli.probes import probe_callback, probe_directory, probe_keys, probe_rights, probe_token
+from engine.cli.rates import quota_of, said
 from engine.client.client import Access, Client
 from engine.clock import SystemClock
 from engine.contract.sandbox import MINT
@@ -24,8 +25,11 @@ from engine.trust.bearer import Claims
 
 ALL = [
     "state", "state room", "sink people", "sink people room", "auth dns", "auth tls", "jwks", "clock", "token",
-    "rights",
+    "rights", "rates",
 ]  # fmt: skip
+
+
+_SET = 'platform.limits.requests = "40/m"'
 
 
 def _checks(answer) -> dict[str, dict]:
@@ -52,17 +56,18 @@ def test_a_user_reads_what_to_do_next(engine) -> None:
 
     lines = answer.stdout.splitlines()
     assert answer.exit_code == Exit.REMOTE
-    assert [line[:4] for line in lines if line[:4].strip()] == ["OK  "] * 3 + ["FAIL"] * 2 + ["skip"] * 3
+    assert [line[:4] for line in lines if line[:4].strip()] == ["OK  "] * 3 + ["FAIL"] * 2 + ["skip"] * 4
     assert sum("next: " in line for line in lines) == 2
 
 
 @pytest.mark.parametrize(
     ("fault", "bad", "skipped", "code"),
     [
-        ({"at": "token", "status": 401}, "token", ["rights"], Exit.CREDENTIALS),
-        ({"at": "token", "skew": 7200}, "token", ["rights"], Exit.CREDENTIALS),
-        ({"at": "jwks", "garbage": True}, "jwks", ["clock", "token", "rights"], Exit.CREDENTIALS),
-        ({"at": "jwks", "status": 503}, "jwks", ["clock", "token", "rights"], Exit.REMOTE),
+        ({"at": "token", "status": 401}, "token", ["rights", "rates"], Exit.CREDENTIALS),
+        ({"at": "token", "skew": 7200}, "token", ["rights", "rates"], Exit.CREDENTIALS),
+        ({"at": "jwks", "garbage": True}, "jwks", ["clock", "token", "rights", "rates"], Exit.CREDENTIALS),
+        ({"at": "jwks", "status": 503}, "jwks", ["clock", "token", "rights", "rates"], Exit.REMOTE),
+        ({"at": "request", "route": "jobs.list", "status": 429, "retry_after": 7}, "rates", [], Exit.REMOTE),
     ],
 )
 @pytest.mark.anyio
@@ -127,11 +132,12 @@ async def test_the_callback_url_must_lead_here() -> None:
     async def elsewhere(_: Incoming) -> Outgoing:
         return Outgoing(status=404)
 
+    other = Listener(elsewhere)
+    await other.start()
+    # After the other one has its port, or it could be given this one.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         here = f"127.0.0.1:{free.getsockname()[1]}"
-    other = Listener(elsewhere)
-    await other.start()
     try:
         leads = await probe_callback(CallbackSpec(listen=here, public_url=f"http://{here}/x"), "p", "emulator", pool)
         strays = await probe_callback(CallbackSpec(listen=here, public_url=other.origin), "p", "emulator", pool)
@@ -185,3 +191,39 @@ async def test_a_sandbox_token_is_proven_too(is_given) -> None:
 
     assert {one.verdict for one in checks} == {"ok"}
     assert (check.verdict, claims.aud) == ("ok", ["sandbox"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "ours", "words"),
+    [
+        ({}, None, "the platform names no limit; our ceiling is none"),
+        (
+            {"ratelimit": '"default";r=50;t=30', "ratelimit-policy": '"default";q=100;w=60'}, 1.5,
+            "the platform allows 100 requests in 60 s, 50 left for the next 30 s; our ceiling is 1.5/s",
+        ),
+        (
+            {"ratelimit-policy": '"burst";q=6;w=9'}, 1.0,
+            "the platform allows 6 requests in 9 s; our ceiling is 1/s, which is more: set " + _SET,
+        ),
+        (
+            {"ratelimit-limit": "100, 100;w=10", "ratelimit-remaining": "7", "ratelimit-reset": "3"}, 10.0,
+            "the platform allows 100 requests in 10 s, 7 left for the next 3 s; our ceiling is 10/s",
+        ),
+        ({"ratelimit": "limit=10, remaining=1, reset=2"}, 5.0,
+         "the platform allows 10 requests, 1 left for the next 2 s; our ceiling is 5/s"),
+        ({"x-ratelimit-limit": "9", "x-ratelimit-reset": "4"}, 5.0,
+         "the platform allows 9 requests, counted anew in 4 s; our ceiling is 5/s"),
+        ({"ratelimit": "r=x", "ratelimit-limit": "many"}, None, "the platform names no limit; our ceiling is none"),
+    ],
+)  # fmt: skip
+def test_the_platforms_limits_stand_beside_ours(headers, ours, words) -> None:
+    """In each form in which servers say them, with the value to set where ours is more."""
+    assert said(quota_of(headers), ours) == words
+
+
+def test_a_token_that_may_not_ask_is_no_failure(engine) -> None:
+    """Without the right to list jobs the rates are not looked at, and it says why."""
+    answer = engine("--set", 'platform.scopes=["argus:devices:read"]', "doctor", "--json")
+
+    rates = _checks(answer)["rates"]
+    assert (rates["verdict"], rates["found"]) == ("skip", "the token may not ask jobs.list, which costs nothing")

@@ -20,13 +20,26 @@ HEAVY = {
     "unittest", "uvloop",
 }  # fmt: skip
 # What these write on stdout is JSON already, a script for a shell, or text to be read.
-WITHOUT_JSON = {
-    "call", "emulator", "schema", "dlq export", "completion", "contract openapi", "docs build", "docs serve",
-    "docs show",
-}  # fmt: skip
+WITHOUT_JSON = {"emulator", "schema", "dlq export", "completion", "contract openapi", "docs serve"}
+# Whose JSON is read elsewhere, because the example would find nothing here.
+JSON_ELSEWHERE = {
+    "dlq edit": "tests/runtime/test_dlq_verbs.py",
+    "dlq replay": "tests/runtime/test_dlq_verbs.py",
+    "run": "tests/runtime, in nearly every file",
+    "docs build": "tests/cli/test_examples.py",
+    "jobs reap": "tests/runtime/test_job_verbs.py",
+    "jobs reattach": "tests/cli/test_examples.py",
+    "tap": "tests/runtime/test_tap.py",
+    "top": "tests/runtime/test_top.py",
+    "token verify": "tests/cli/test_token.py",
+    "verify token": "tests/cli/test_token.py",
+    "verify webhook": "tests/cli/test_verify_webhook.py",
+    "login": "tests/cli/test_login.py",
+}
 # Examples that cannot be played to their end here, each for its reason; their words are still read.
 UNPLAYABLE = {
     "engine login --no-browser": "waits for a person",
+    "engine tap planned --limit 3": "needs a run at work: tests/runtime/test_tap.py has one",
     "engine emulator --port 4380": "serves until it is stopped",
     "engine jobs reattach 1": "needs a job that is dead",
     "engine verify token token.txt --keys jwks.json --audience sandbox": "needs a token of that audience",
@@ -67,7 +80,11 @@ def prepared(tmp_path_factory):
         return subprocess.run(
             [sys.executable, "-m", "engine", *shlex.split(words)[1:]],
             cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
+            env={
+                "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder),
+                # Who wants no colours gets none, whatever else is asked for.
+                "NO_COLOR": "1", "FORCE_COLOR": "1",
+            },
         )  # fmt: skip
 
     assert run("engine init people").returncode == 0
@@ -83,12 +100,13 @@ def prepared(tmp_path_factory):
     token = run(f"engine call oauth.token '{json.dumps(app)}'").stdout
     (folder / "token.txt").write_text(json.loads(token)["access_token"])
     (folder / "keys.json").write_text(run('engine call provenance.keys \'{"algorithm": "ml-dsa-65"}\'').stdout)
+    run.folder = folder
     return run
 
 
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if _example(command) not in UNPLAYABLE])
 def test_the_example_of_a_command_works_as_typed(prepared, name) -> None:
-    """Each example of a help text, typed in a folder where there is something to see, ends with exit 0."""
+    """Each example of a help text, typed where there is something to see, ends with exit 0 and heeds NO_COLOR."""
     words = _example(COMMANDS[name])
     if name == "init":
         words = words.replace("people", "others")  # The first of that name was made by the fixture.
@@ -99,6 +117,7 @@ def test_the_example_of_a_command_works_as_typed(prepared, name) -> None:
     answer = prepared(words)
 
     assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "\x1b" not in answer.stdout + answer.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -118,6 +137,41 @@ def test_every_command_has_an_example_of_itself(engine, name) -> None:
 def test_every_command_speaks_json(name) -> None:
     """`--json` is an option of every command whose output is not for programs already."""
     assert any("--json" in option.opts for option in COMMANDS[name].params)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_JSON.union(JSON_ELSEWHERE)])
+def test_the_json_of_every_command_is_json(prepared, engine, monkeypatch, name) -> None:
+    """The example with `--json` writes JSON on stdout and nothing else: a value a line, or one over several lines."""
+    monkeypatch.chdir(prepared.folder)
+    words = shlex.split(_example(COMMANDS[name]))[1:]
+    expected = 0
+    if name == "contract diff":
+        (prepared.folder / "other.json").write_text('{"openapi": "3.1.0", "paths": {}}')
+        words, expected = ["contract", "diff", "other.json"], Exit.FAILED
+    words = [word.replace("people", "third") if name == "init" else word for word in words]
+    words += ["--state", "all"] if name == "dlq ls" else []
+
+    answer = engine(*words, *(() if "--json" in words else ("--json",)))
+
+    assert answer.exit_code == expected, answer.output
+    try:
+        json.loads(answer.stdout)
+    except ValueError:
+        assert [json.loads(line) for line in answer.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("name", JSON_ELSEWHERE)
+def test_json_that_is_read_elsewhere_is_read_there(name) -> None:
+    """The file that is named has the option in it."""
+    place = ROOT / JSON_ELSEWHERE[name].partition(",")[0]
+    files = [place] if place.is_file() else sorted(place.glob("test_*.py"))
+    assert any("--json" in file.read_text(encoding="utf-8") for file in files)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_for_people(name) -> None:
+    """No help text holds what a docstring says to programmers."""
+    assert "Raises:" not in (COMMANDS[name].help or "")
 
 
 def test_help_costs_no_library() -> None:

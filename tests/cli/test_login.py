@@ -248,3 +248,10 @@ def test_nobody_at_the_live_profile_is_told_how(engine, platform, folder) -> Non
     assert answer.exit_code == Exit.CONFIGURATION
     assert "engine login" in answer.stderr
     assert "client_secret" in answer.stderr
+
+
+def test_a_program_is_told_in_json(engine) -> None:
+    """`--json`: whether there was a login to forget."""
+    answer = engine("login", "--forget", "--json")
+
+    assert (answer.exit_code, json.loads(answer.stdout)) == (0, {"is_forgotten": False})

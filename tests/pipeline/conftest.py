@@ -49,10 +49,27 @@ def findings(tmp_path: Path) -> Judge:
         try:
             load_pipeline("p.toml", env=env or {}, overrides=overrides)
         except PlanError as exc:
+            marked_in(text, exc.findings)
             return exc.findings
         return []
 
     return judge
+
+
+def marked_in(text: str, found: list[Finding]) -> list[str]:
+    """What the carets of findings stand under, in the text as it is; every finding with an extent has them there."""
+    marked = []
+    for one in found:
+        if one.line and one.facts.get("length"):
+            line, excerpt = text.split("\n")[one.line - 1].rstrip("\r"), str(one.facts["excerpt"])
+            start, end = one.column - 1, one.column - 1 + int(one.facts["length"])
+            assert len(excerpt) == len(line), one
+            # What is missing may be just past the end.
+            assert 0 <= start <= len(line), one
+            assert end <= max(len(line), start + 1), one
+            assert line[start:end].strip() == line[start:end] or one.finding_code == "config.syntax", one
+            marked.append(line[start:end])
+    return marked
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from engine.cli.output import Paint
 from engine.errors import PlanError
 from engine.pipeline.findings import FINDINGS
 from engine.pipeline.parse import load_pipeline
+from tests.pipeline.conftest import marked_in
 
 TYPO = """\
 error[config.unknown_key]: unknown key `jobs_in_fligth` in [job]
@@ -104,6 +105,51 @@ def test_each_code_is_shown_in_place(code, tmp_path) -> None:
     shown = render(caught.value, Paint(is_on=False))
     assert [found.finding_code for found in caught.value.findings] == [code]
     assert shown + "\n" == (GOLDEN / f"{code}.txt").read_text(encoding="utf-8")
+
+
+# What is wrong in each faulty file, as it stands there.
+MARKED = {
+    "config.choice": '"import.bluk"',
+    "config.conflict": '"3s"',
+    "config.missing": "[source]",
+    "config.range": "0",
+    "config.reference": '"${evn:TENANT}"',
+    "config.secret": '"hunter2"',
+    "config.syntax": '"',
+    "config.type": '"many"',
+    "config.unit": "90",
+    "config.unknown_key": "jobs_in_fligth",
+    "config.unreadable": "\ufffd",
+    "config.unsafe": '"out/x.ndjson"',
+    "config.unset": '"${env:LEVEL}"',
+}
+
+
+@pytest.mark.parametrize("code", FINDINGS)
+def test_carets_mark_what_is_wrong(code, tmp_path) -> None:
+    """The place of each finding, cut out of its file, is the very text at fault: no more, no less."""
+    shutil.copy(GOLDEN / f"{code}.toml", tmp_path)
+
+    with pytest.raises(PlanError) as caught:
+        load_pipeline(f"{code}.toml", env={})
+
+    text = (GOLDEN / f"{code}.toml").read_bytes().decode("utf-8", "replace")
+    assert marked_in(text, caught.value.findings) == [MARKED[code]]
+
+
+@pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf"])
+def test_what_is_no_text_is_shown_in_place(tmp_path, begin) -> None:
+    """The byte that is not UTF-8, also on the first line and after a byte order mark."""
+    (tmp_path / "p.toml").write_bytes(begin + b'name = "caf\xe9"\n')
+
+    with pytest.raises(PlanError) as caught:
+        load_pipeline("p.toml", env={})
+
+    assert render(caught.value, Paint(is_on=False)).splitlines()[1:4] == [
+        "  ┌─ p.toml:1:12",
+        '1 │ name = "caf\ufffd"',
+        "  │            ^",
+    ]
 
 
 def test_carets_stand_under_wide_characters(findings, good) -> None:
