@@ -3,6 +3,8 @@
 What belongs to one room (an emulator, a ledger, a fake clock) lives in that room's own conftest.
 """
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,18 @@ ROOT = Path(__file__).resolve().parents[1]
 # A deadline per example would measure how busy the machine is, not how the code behaves.
 settings.register_profile("engine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("engine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the processes that tests start share compiled code where the environment forbids to write it.
+
+    Hundreds of them start `engine`, and each would compile it again, which is a third of its start. The code lies in
+    a folder of this run that goes with it, so what the environment asks of the tree itself is kept.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") and "PYTHONPYCACHEPREFIX" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="bytecode-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder.name
 
 
 @pytest.fixture(scope="session")

@@ -132,11 +132,12 @@ async def test_the_callback_url_must_lead_here() -> None:
     async def elsewhere(_: Incoming) -> Outgoing:
         return Outgoing(status=404)
 
+    other = Listener(elsewhere)
+    await other.start()
+    # After the other one has its port, or it could be given this one.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         here = f"127.0.0.1:{free.getsockname()[1]}"
-    other = Listener(elsewhere)
-    await other.start()
     try:
         leads = await probe_callback(CallbackSpec(listen=here, public_url=f"http://{here}/x"), "p", "emulator", pool)
         strays = await probe_callback(CallbackSpec(listen=here, public_url=other.origin), "p", "emulator", pool)

@@ -47,7 +47,10 @@ FLIPS: dict[str, tuple[str, dict[str, object]]] = {
     # Q2
     "token_error": (
         '"bad_token"',
-        {"wire_token": 'Bearer error="bad_token", error_description="the header is not base64url"'},
+        {
+            "wire_token": 'Bearer error="bad_token", error_description="the header is not base64url in its one strict '
+            'form (no padding, no spare bits)"'
+        },
     ),
     "scope_error": ('"scope_needed"', {"wire_scope": 'Bearer error="scope_needed", needs="argus:jobs:read"'}),
     "challenge_scope": (
