@@ -62,14 +62,14 @@ def test_from_an_empty_folder(shell) -> None:
 
 
 def test_with_a_profile_for_the_emulator(shell) -> None:
-    """Settings, names and a fault script are written, the steps that are proposed work, and so does the script."""
+    """Settings, names and a fault script are written, and a run in which the script strikes loses no row."""
     told = json.loads(shell("engine init people --profile emulator --json"))
     assert told["files"] == ["people.toml", "people.csv", "config.toml", ".env.example", "people.faults.toml"]
-    for step in told["next"]:
-        shell(step)
+    assert told["next"] == ["engine check people.toml", "engine run people.toml", "engine test people.toml"]
+    shell(told["next"][0])
     script = (shell.folder / "people.faults.toml").read_text()
     line = script.splitlines()[0].partition("mischief:")[2].strip()
-    said = json.loads(shell(line + " --fresh --json -q"))
+    said = json.loads(shell(line + " --json -q").splitlines()[-1])
     assert (said["accepted"], said["outcome"]) == (3, "done")
 
 
@@ -85,7 +85,6 @@ def test_a_profile_says_what_is_missing_until_it_is_filled_in(shell, profile) ->
     shell(told["next"][0])
     shell("chmod 600 .env && sed -i 's/=$/=filled-in-value/' .env")
     shell("engine check people.toml")
-    shell("engine --set platform.profile=emulator run people.toml")
 
 
 def test_what_serves_several_pipelines_is_kept(shell) -> None:
