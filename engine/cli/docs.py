@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import tempfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -51,6 +52,9 @@ def serve(port: int) -> None:
     """
     from engine.cli.site import build as write
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also where we were started with it ignored, as shells start what runs in the background.
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="engine-docs-") as directory:
         write(Path(directory))
         server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=directory))
