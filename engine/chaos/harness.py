@@ -18,7 +18,7 @@ from engine.chaos.audit import Finding, audit_platform
 from engine.chaos.mischief import ALL, Mischief
 from engine.chaos.plan import Round, Stage, Wishes, rounds
 from engine.chaos.rows import Reference, compare_undisturbed
-from engine.chaos.scratch import Disk, Pipeline, Scratch, has_files, small_disk
+from engine.chaos.scratch import Disk, Pipeline, Scratch, has_files, small_disk, steps_of
 from engine.chaos.stage import Outcome, Setting, play
 from engine.chaos.tally import Tally
 from engine.chaos.victims import platform
@@ -135,6 +135,7 @@ class Harness:
         wishes = Wishes(
             seed=order.seed,
             kinds=tuple(_kind_of(pipeline.spec) for pipeline in order.pipelines),
+            steps=tuple(map(steps_of, order.pipelines)),
             seconds=tuple(undisturbed.seconds),
             mischief=tuple(m for m in order.mischief if m.name not in self.tally.skipped),
             kills_per_stage=order.kills_per_stage,

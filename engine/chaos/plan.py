@@ -14,11 +14,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from engine.chaos.mischief import Mischief
-from engine.failpoints import AFTER, BEFORE, FILE_STEPS, Failpoint
+from engine.failpoints import AFTER, BEFORE, Failpoint
 
 # The states every job passes, in the order of its life; mischief adds those it leads to.
 _LEDGER = ("planned", "submitting", "submitted", "succeeded")
-_FILES = tuple(f"{file}:{step}" for file in ("sink", "manifest") for step in FILE_STEPS)
 # Many small jobs and parts have states in between that a few large ones do not.
 _SMALL = {"job.batch.rows": "25", "sink.rotate.rows": "150"}
 _LATEST_PASS = 4
@@ -71,10 +70,15 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What rounds are drawn from, of each pipeline its job kind, and how long it takes undisturbed, start included."""
+    """What rounds are drawn from.
+
+    Of each pipeline its job kind, the places where its rows become durable (`sink:…`, then `manifest:…`), and how long
+    it takes undisturbed, start included.
+    """
 
     seed: int
     kinds: tuple[str, ...]
+    steps: tuple[tuple[str, ...], ...]
     seconds: tuple[float, ...]
     mischief: tuple[Mischief, ...]
     kills_per_stage: int = 5
@@ -82,17 +86,17 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
 def rounds(wishes: Wishes) -> Iterator[Round]:
     """Rounds without end: every place in the code first, with no mischief beside it; then everything mixed."""
-    places = [*_in_order(_places(()), 1)]
     size = wishes.kills_per_stage
-    calm = [places[start : start + size] for start in range(0, len(places), size)]
+    each = [_pieces([*_in_order(_places((), steps), 1)], size) for steps in wishes.steps]
+    # A pipeline with fewer places than another goes through its own once more.
+    calm = [tuple(pieces[turn % len(pieces)] for pieces in each) for turn in range(max(map(len, each)))]
     deck = _deck(wishes)
     for number in itertools.count(1):
         seed = wishes.seed * 100_000 + number
         rng = random.Random(f"{wishes.seed}/{number}")
         # One calm round, two with mischief, and so on: no kind of trouble waits for the end of another.
         if number % 3 == 1 and calm:
-            kills = calm.pop(0)
-            stages = tuple(Stage(pipeline=at, kills=tuple(kills)) for at in range(len(wishes.seconds)))
+            stages = tuple(Stage(pipeline=at, kills=kills) for at, kills in enumerate(calm.pop(0)))
             yield Round(number=number, seed=seed, mischief=(), overrides={}, stages=stages)
         else:
             yield _mixed(wishes, number, seed, rng, next(deck) if wishes.mischief else ())
@@ -130,7 +134,7 @@ def _mixed(wishes: Wishes, number: int, seed: int, rng: random.Random, mischief:
 
 def _kills(wishes: Wishes, at: int, rng: random.Random, states: tuple[str, ...]) -> tuple[Kill, ...]:
     kills: list[Kill] = []
-    choices = _places(states)
+    choices = _places(states, wishes.steps[at])
     # What this mischief leads to is what its rounds are for.
     own = [*_in_order([f"ledger:{state}" for state in dict.fromkeys(states)], 1)]
     kills += own[: wishes.kills_per_stage - 1]
@@ -143,9 +147,15 @@ def _kills(wishes: Wishes, at: int, rng: random.Random, states: tuple[str, ...])
     return tuple(kills)
 
 
-def _places(states: Sequence[str]) -> list[str]:
+def _places(states: Sequence[str], steps: Sequence[str]) -> list[str]:
     names = [*_LEDGER, *dict.fromkeys(states)]
-    return [*(f"ledger:{state}" for state in names), *_FILES[:3], "ledger:committed", *_FILES[3:], "ledger:ended"]
+    before = [step for step in steps if step.startswith("sink:")]
+    after = [step for step in steps if step not in before]
+    return [*(f"ledger:{state}" for state in names), *before, "ledger:committed", *after, "ledger:ended"]
+
+
+def _pieces(places: Sequence[Place], size: int) -> list[tuple[Kill, ...]]:
+    return [tuple(places[start : start + size]) for start in range(0, len(places), size)]
 
 
 def _in_order(places: Sequence[str], n: int) -> Iterator[Place]:

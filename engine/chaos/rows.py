@@ -19,6 +19,8 @@ from typing import Any
 
 import msgspec
 
+from engine.chaos.columns import columns_of
+
 Row = dict[str, Any]
 MANIFEST = "_manifest.json"
 
@@ -47,6 +49,10 @@ def part_of(name: str, body: bytes) -> Part:
 def _rows(name: str, body: bytes) -> Iterator[Row]:
     if name.endswith(".gz"):
         name, body = name.removesuffix(".gz"), gzip.decompress(body)
+    if name.endswith(".parquet"):
+        for row in columns_of(name, body):
+            yield {column: _cell(value) for column, value in row.items()}
+        return
     text = body.decode("utf-8", "replace")
     if name.endswith(".csv"):
         for row in csv.DictReader(io.StringIO(text, newline="")):
@@ -58,7 +64,7 @@ def _rows(name: str, body: bytes) -> Iterator[Row]:
 
 
 def _cell(value: Any) -> Any:
-    """Nested values stand in a CSV cell as JSON text; they are compared member by member like any other."""
+    """Nested values stand in a cell of CSV or Parquet as JSON text; and are compared member by member."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             return json.loads(value)
@@ -90,6 +96,8 @@ def count_input(patterns: Iterable[str], cwd: Path) -> int | None:
 
 def count_rows(name: str, body: bytes) -> int | None:
     """Rows in a file of this name; None where its name does not say how to count them."""
+    if name.endswith(".parquet"):
+        return len(columns_of(name, body))
     plain = name.removesuffix(".gz")
     if not plain.endswith((".csv", ".ndjson", ".jsonl")):
         return None

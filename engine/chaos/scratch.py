@@ -17,13 +17,13 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import ConfigError
-from engine.failpoints import VARIABLE
+from engine.failpoints import FILE_STEPS, VARIABLE
 from engine.pipeline.objects import is_object
 from engine.pipeline.spec import PipelineSpec
 
 STATE = ".engine"
 _MAGIC = re.compile(r"[*?\[]")
-_READABLE = ("ndjson", "csv")
+_READABLE = ("ndjson", "csv", "parquet")
 
 
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,9 +53,10 @@ def check(pipelines: Sequence[Pipeline]) -> None:
             raise ConfigError(f"{where}: stdin cannot be read twice", hint="name a file: --set source.paths=…")
         if sink.type == "postgres":
             continue
-        if sink.type not in _READABLE or sink.compression == "zstd":
+        # Inside a Parquet file the library takes care of it.
+        if sink.type not in _READABLE or (sink.compression == "zstd" and sink.type != "parquet"):
             raise ConfigError(
-                f"{where}: the auditor reads ndjson and csv, plain or gzip, and tables, not {sink.type} "
+                f"{where}: the auditor reads ndjson and csv, plain or gzip, parquet, and tables, not {sink.type} "
                 f"({sink.compression})",
                 hint="--set sink.type=ndjson --set sink.compression=none",
             )
@@ -72,6 +73,14 @@ def check(pipelines: Sequence[Pipeline]) -> None:
 def has_files(pipeline: Pipeline) -> bool:
     """Whether a pipeline writes into a directory of the scratch."""
     return pipeline.spec.sink.type != "postgres" and not is_object(pipeline.spec.sink.path)
+
+
+def steps_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """The failpoints that its rows pass on their way to being durable, in this order."""
+    if pipeline.spec.sink.type == "postgres":
+        return ("sink:commit",)
+    steps = ("upload",) if is_object(pipeline.spec.sink.path) else FILE_STEPS
+    return tuple(f"{file}:{step}" for file in ("sink", "manifest") for step in steps)
 
 
 class Scratch:

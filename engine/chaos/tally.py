@@ -101,9 +101,10 @@ _ROWS: dict[str, tuple[str, ...]] = {
     "before ledger:submitted": ("F02", "F03"), "after ledger:submitted": ("F04",),
     "before ledger:succeeded": ("F04",), "after ledger:succeeded": ("F05",),
     "before ledger:committed": ("F06",),
+    "before sink:commit": ("F06", "F33"), "after sink:commit": ("F06", "F33"),
 }  # fmt: skip
 
 
 def _faults_of(name: str) -> tuple[str, ...]:
     place = name.removeprefix("kill -9 ")
-    return ("F06",) if " sink:" in place else _ROWS.get(place, ())
+    return _ROWS.get(place) or (("F06",) if " sink:" in place else ())

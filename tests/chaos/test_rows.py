@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,24 @@ def test_parts_are_read_as_they_lie_there(tmp_path: Path) -> None:
     assert rows == [
         {"id": "a"}, {"unreadable": '{"id":'}, {"id": "b", "more": {"n": [1, 2]}}, {"id": "c", "more": ""}, {"id": "d"},
     ]  # fmt: skip
+
+
+def test_parquet_is_read_by_its_columns(tmp_path: Path) -> None:
+    """Rows of a Parquet part are values, nested JSON and moments as text; one that was cut is one unreadable row."""
+    core, aio = pytest.importorskip("arro3.core"), pytest.importorskip("arro3.io")
+    kinds = {"id": core.DataType.utf8(), "n": core.DataType.int64(), "at": core.DataType.timestamp("us", tz="UTC")}
+    schema = core.Schema([core.Field(name, kind, nullable=True) for name, kind in kinds.items()])
+    lines = b'{"id":"[1]","n":7,"at":"2026-01-02T03:04:05Z"}\n{"id":"b"}\n'
+    whole = io.BytesIO()
+    aio.write_parquet(aio.read_json(io.BytesIO(lines), schema), whole)
+    (tmp_path / "part-1.parquet").write_bytes(whole.getvalue())
+    (tmp_path / "part-2.parquet").write_bytes(whole.getvalue()[:-9])
+    rows = [row for part in parts_in(tmp_path) for row in part.rows]
+    assert rows == [
+        {"id": [1], "n": 7, "at": "2026-01-02T03:04:05+00:00"}, {"id": "b", "n": None, "at": None},
+        {"unreadable": "part-2.parquet"},
+    ]  # fmt: skip
+    assert count_input(["*-1.parquet"], tmp_path) == 2
 
 
 def test_inputs_are_counted_line_by_line(tmp_path: Path) -> None:

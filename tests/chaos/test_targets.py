@@ -98,20 +98,26 @@ def test_f33_a_table_into_a_table_among_kills(
     assert postgres.ask("SELECT count(*) FROM engine_parts", database=database) == [(0,)]
 
 
-def test_objects_into_objects_among_kills(store: Store, tmp_path: Path) -> None:
-    """Objects become objects through jobs: whole ones, each row in one of them, and a manifest that lists them."""
+@pytest.mark.parametrize(
+    ("source", "sink"), [("in/*.ndjson", "ndjson"), ("s3://chaos/in/*.ndjson", "parquet")], ids=["files", "objects"]
+)
+def test_rows_into_objects_among_kills(store: Store, tmp_path: Path, source: str, sink: str) -> None:
+    """Rows become objects through jobs: whole ones, each row in one of them, and a manifest that lists them."""
     store.bucket("chaos")
     bucket = Bucket("chaos", store.settings)
     for part in range(3):
         rows: list[dict[str, Any]] = [{"id": f"r{part}-{n}", "name": f"Row {n}"} for n in range(ROWS // 3)]
-        bucket.put(f"in/{part}.ndjson", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    text = """
+        body = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        bucket.put(f"in/{part}.ndjson", body)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{part}.ndjson").write_bytes(body)
+    text = f"""
 [source]
 type  = "ndjson"
-paths = ["s3://chaos/in/*.ndjson"]
+paths = ["{source}"]
 key   = "id"
 [sink]
-type = "ndjson"
+type = "{sink}"
 path = "s3://chaos/out"
 """
 

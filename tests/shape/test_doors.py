@@ -26,7 +26,7 @@ DOORS = {
     "markdown_it": ("engine/cli/site.py",),
     "cryptography": ("engine/trust/",),
     "joserfc": ("engine/trust/",),
-    "arro3": ("engine/components/sinks/", "engine/components/sources/parquet.py"),
+    "arro3": ("engine/components/sinks/", "engine/components/sources/parquet.py", "engine/chaos/columns.py"),
     "pyarrow": ("engine/components/sinks/",),
     "asyncpg": ("engine/components/",),
     "obstore": ("engine/components/",),
