@@ -218,11 +218,14 @@ class Harness:
 
     @contextlib.contextmanager
     def _disk(self, scratch: Scratch, mischief: Mischief, undisturbed: Undisturbed) -> Iterator[Disk]:
-        # Sinks of a chain share the disk where they share their first directory; the others are not on it.
-        out = next(scratch.root / Path(p.spec.sink.path).parts[0] for p in self._order.pipelines[::-1] if has_files(p))
-        path = scratch.state if mischief.disk == "state" else out
+        path = scratch.state if mischief.disk == "state" else self._out(scratch)
         with small_disk(path, _DISK_MIN_BYTES + 2 * undisturbed.body_bytes) as disk:
             yield disk
+
+    def _out(self, scratch: Scratch) -> Path:
+        """The directory a sink's disk lies under: sinks of a chain share it where they share their first directory."""
+        last = next(pipeline for pipeline in reversed(self._order.pipelines) if has_files(pipeline))
+        return scratch.root / Path(last.spec.sink.path).parts[0]
 
     def _line(self, planned: Round, outcomes: Sequence[Outcome], wrong: Sequence[Finding]) -> str:
         texts = [finding.text for outcome in outcomes for finding in outcome.findings] + [f.text for f in wrong]

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from engine.chaos.harness import Harness, Order
-from engine.chaos.scratch import Pipeline
+from engine.chaos.harness import Harness, Order, Undisturbed
+from engine.chaos.mischief import choose
+from engine.chaos.scratch import Pipeline, Scratch
 from engine.chaos.tally import Tally
 from engine.components.objects import Bucket
 from engine.pipeline.parse import load_pipeline
@@ -41,6 +42,15 @@ table  = "people"
 cursor = ["id"]
 key    = "id"
 """
+_OF_FILES = """
+[source]
+type  = "ndjson"
+paths = ["in/*.ndjson"]
+key   = "id"
+[sink]
+type = "ndjson"
+path = "s3://chaos/out"
+"""
 _TO_TABLE = """
 [sink]
 type = "postgres"
@@ -66,6 +76,23 @@ def play(folder: Path, text: str, *, kills: int, objects: ObjectsSettings | None
         objects=objects or ObjectsSettings(),
     )  # fmt: skip
     return asyncio.run(Harness(order, tell=print).run())
+
+
+def test_a_ledger_has_a_disk_of_its_own_where_rows_land_in_a_store(tmp_path: Path) -> None:
+    """The disk that is filled lies under the ledger; that no pipeline writes files does not matter to it."""
+    path = tmp_path / "p.toml"
+    path.write_text(f'version = 1\nname = "stores"\n{_OF_FILES}{_JOB}')
+    order = Order(
+        pipelines=(Pipeline(path=path, spec=load_pipeline(str(path), env={})),),
+        directory=tmp_path / "chaos", inputs=tmp_path, kills=1, seed=1,
+    )  # fmt: skip
+    scratch = Scratch(tmp_path / "round")
+    undisturbed = Undisturbed(references=[], seconds=[], body_bytes=0)
+    try:
+        with Harness(order, tell=print)._disk(scratch, choose(["disk full under the ledger"])[0], undisturbed) as disk:
+            assert disk.path == scratch.state
+    except OSError as exc:
+        pytest.skip(f"mount: a tmpfs cannot be mounted here ({exc.strerror})")
 
 
 @pytest.mark.parametrize(
@@ -111,15 +138,7 @@ def test_rows_into_objects_among_kills(store: Store, tmp_path: Path, source: str
         bucket.put(f"in/{part}.ndjson", body)
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / f"{part}.ndjson").write_bytes(body)
-    text = f"""
-[source]
-type  = "ndjson"
-paths = ["{source}"]
-key   = "id"
-[sink]
-type = "{sink}"
-path = "s3://chaos/out"
-"""
+    text = _OF_FILES.replace("in/*.ndjson", source).replace('type = "ndjson"', f'type = "{sink}"')
 
     tally = play(tmp_path, text, kills=5, objects=store.settings)
 
