@@ -126,7 +126,7 @@ async def test_jobs_that_take_long_are_named(rig) -> None:
 async def test_the_accounts_ceiling_is_named(rig) -> None:
     """Few requests a second allowed: the run waits for its turn, whatever the platform could do."""
     rig.replace('poll  = { first = "50ms", max = "1s" }', 'poll  = { first = "50ms", max = "50ms" }')
-    rig.write(300)
+    rig.write(200)
     await rig.emulate(latency_s=0.02)
     rig.emulator_settings = {"requests": 30.0}
     report = await rig.run()
@@ -143,7 +143,7 @@ async def test_transforms_that_compute_are_named(rig) -> None:
         "    return rows\n"
     )  # fmt: skip
     rig.text = rig.text.replace("[job]", '[[transform]]\ntype = "python"\ncall = "slow:work"\n[job]')
-    rig.write(4000)
+    rig.write(2000)
     report = await rig.run()
     assert report.limit is not None
     assert report.limit.stage == "transform"
@@ -191,12 +191,12 @@ async def test_a_slow_sink_is_named(rig, monkeypatch) -> None:
     """Each part takes 30 ms to write: everything before it waits."""
     write = FilePart._write
     monkeypatch.setattr(FilePart, "_write", lambda *given: slow(0.03) or write(*given))
-    rig.write(600)
+    rig.write(240)
     await rig.emulate(latency_s=0.01)
     rig.replace(f'path   = "{rig.directory}/out"', f'path   = "{rig.directory}/out"\nrotate = {{ rows = 10 }}')
     report = await rig.run()
     assert report.limit is not None
-    assert (report.limit.stage, report.accepted) == ("sink", 600)
+    assert (report.limit.stage, report.accepted) == ("sink", 240)
 
 
 async def test_a_slow_ledger_is_named(rig, monkeypatch) -> None:
@@ -214,9 +214,9 @@ async def test_slow_decoding_is_named(rig, monkeypatch) -> None:
     """Each window of results keeps the decoder busy for 40 ms, as one with very many typed fields would."""
     rows = interpret.array_rows
     monkeypatch.setattr(interpret, "array_rows", lambda *given: slow(0.04) or rows(*given))
-    rig.write(400)
+    rig.write(200)
     await rig.emulate(latency_s=0.01)
     report = await rig.run()
     assert report.limit is not None
-    assert (report.limit.stage, report.accepted) == ("decode", 400)
+    assert (report.limit.stage, report.accepted) == ("decode", 200)
     assert "[results.fields]" in report.limit.remedy
