@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,16 @@ path = "out"
 """
 
 
+def _answers(path: Path) -> bool:
+    """Whether somebody listens there already; between the file and its rights nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """What four onlookers saw of one run, by stage: its input is a pipe, and rows come once all of them look."""
@@ -54,7 +65,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     (folder / "watched.toml").write_text(_PIPELINE)
     run = start(["run", "watched.toml"], cwd=folder, stdin=subprocess.PIPE, MASK_KEY=_KEY)
     assert run.stdin is not None
-    while not (folder / ".engine" / "watched" / NAME).exists():
+    while not _answers(folder / ".engine" / "watched" / NAME):
         assert run.poll() is None
     assert (folder / ".engine" / "watched" / NAME).stat().st_mode & 0o777 == 0o600
     looks = {stage: start(["tap", stage, "watched", "--limit", "3", "--json"], cwd=folder) for stage in STAGES}
