@@ -147,7 +147,7 @@ class _Table(msgspec.Struct, frozen=True):
         schema = quoted(self.name.partition(".")[0]) + "." if "." in self.name else ""
         plain = self.name.rpartition(".")[2].replace("'", "''")
         self._run(
-            f"DELETE FROM {schema}engine_parts WHERE relation LIKE '%{plain}%'; "  # noqa: S608 - our own name
+            f"DELETE FROM {schema}engine_parts WHERE strpos(relation, '{plain}') > 0; "  # noqa: S608 - our own name
             f"DROP TABLE IF EXISTS {table_of(self.name)}"
         )
 

@@ -82,7 +82,7 @@ def reading_of(spec: PipelineSpec, kind: Kind, sink: Sink) -> Reading:
         rejected=frozenset(kind.rejected if results.rejected is None else results.rejected),
         row=row,
         encode=sink.encode,
-        takes_raw=spec.sink.type == "ndjson",
+        takes_raw=spec.sink.takes_raw,
         caps=Caps(element=element_max(spec)),
         is_wide=drift.new_field == "widen" and row is not None,
         nulls=frozenset(nullable) if drift.bad_value == "null" else frozenset(),

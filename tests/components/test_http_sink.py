@@ -93,6 +93,18 @@ def test_a_receiver_that_is_away_is_waited_for_and_not_told_twice(receiver: Rece
     assert [seen.rows[0]["id"] for seen in receiver.seen].count("r0") == 1
 
 
+def test_a_pause_that_the_receiver_asks_for_is_kept_without_holding_up_a_stop(receiver: Receiver, begin: Begin) -> None:
+    """It is not asked again before, and whoever waits does so outside, where a stop is heard."""
+    receiver.script = [(503, {"Retry-After": "200"})] * 3
+    part = begin(4)
+    for _ in range(2):
+        with pytest.raises(OutputError) as raised:
+            part.finish()
+        assert is_away(raised.value)
+    assert len(receiver.seen) == 3
+    assert "asked for a pause" in raised.value.message
+
+
 def test_refused_rows_are_found_and_named(receiver: Receiver, begin: Begin) -> None:
     """Two bad rows of eight are dead letters with the receiver's words, less our secret; the others arrive."""
     receiver.refuses = {"r2", "r5"}

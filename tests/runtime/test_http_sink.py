@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.conftest import Rig
 from tests.runtime.process import engine, report_of
 from tests.runtime.receiver import Receiver, receiving
 
@@ -65,3 +66,17 @@ def test_refused_rows_are_dead_letters(receiver: Receiver, tmp_path: Path) -> No
     code, out, _ = engine(["dlq", "ls", "posts"], cwd=tmp_path)
     assert "the receiver answers 422" in out
     assert "t" * 9 not in out
+
+
+@pytest.mark.anyio
+async def test_rows_of_jobs_have_the_members_that_were_declared(receiver: Receiver, rig: Rig) -> None:
+    """What is read of a result only to match and count it is not sent along."""
+    start, end = rig.text.index("[results.fields]"), rig.text.index("[sink]")
+    rig.text = rig.text[:start] + '[results.fields]\nid = "str"\n' + rig.text[end:]
+    rig.replace(f'type   = "ndjson"\npath   = "{rig.directory}/out"', f'type = "http"\nendpoint = "{receiver.url}"')
+    (rig.directory / "in.ndjson").unlink()
+    rig.write(20)
+    report = await rig.run()
+    assert (report.outcome, report.accepted) == ("done", 20)
+    assert {tuple(row) for row in receiver.rows} == {("id",)}
+    assert len(receiver.rows) == 20

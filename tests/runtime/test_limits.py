@@ -187,36 +187,24 @@ async def test_decoding_results_is_counted(rig) -> None:
     assert 0 < ears.told < 10
 
 
-async def test_a_slow_sink_is_named(rig, monkeypatch) -> None:
-    """Each part takes 30 ms to write: everything before it waits."""
-    write = FilePart._write
-    monkeypatch.setattr(FilePart, "_write", lambda *given: slow(0.03) or write(*given))
+@pytest.mark.parametrize(
+    ("owner", "name", "seconds", "stage"),
+    [
+        (FilePart, "_write", 0.03, "sink"),
+        (Database, "_commit_group", 0.06, "ledger"),
+        (interpret, "array_rows", 0.04, "decode"),
+    ],
+    ids=["sink", "ledger", "decode"],
+)
+async def test_slow_work_is_named(rig, monkeypatch, owner, name, seconds, stage) -> None:
+    """Each part takes long to write, each commit to become durable, or each window of results to decode."""
+    work = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *given: slow(seconds) or work(*given))
     rig.write(240)
     await rig.emulate(latency_s=0.01)
-    rig.replace(f'path   = "{rig.directory}/out"', f'path   = "{rig.directory}/out"\nrotate = {{ rows = 10 }}')
+    if stage == "sink":
+        rig.replace(f'path   = "{rig.directory}/out"', f'path   = "{rig.directory}/out"\nrotate = {{ rows = 10 }}')
     report = await rig.run()
     assert report.limit is not None
-    assert (report.limit.stage, report.accepted) == ("sink", 240)
-
-
-async def test_a_slow_ledger_is_named(rig, monkeypatch) -> None:
-    """The disk of the state directory takes 60 ms for each commit."""
-    commit = Database._commit_group
-    monkeypatch.setattr(Database, "_commit_group", lambda *given: slow(0.06) or commit(*given))
-    rig.write(200)
-    await rig.emulate(latency_s=0.0)
-    report = await rig.run()
-    assert report.limit is not None
-    assert (report.limit.stage, report.accepted) == ("ledger", 200)
-
-
-async def test_slow_decoding_is_named(rig, monkeypatch) -> None:
-    """Each window of results keeps the decoder busy for 40 ms, as one with very many typed fields would."""
-    rows = interpret.array_rows
-    monkeypatch.setattr(interpret, "array_rows", lambda *given: slow(0.04) or rows(*given))
-    rig.write(200)
-    await rig.emulate(latency_s=0.01)
-    report = await rig.run()
-    assert report.limit is not None
-    assert (report.limit.stage, report.accepted) == ("decode", 200)
-    assert "[results.fields]" in report.limit.remedy
+    assert (report.limit.stage, report.accepted) == (stage, 240)
+    assert stage != "decode" or "[results.fields]" in report.limit.remedy

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,10 +21,12 @@ from engine.components.sinks.directory import PartRecord
 from engine.components.sinks.ndjson import lines_of
 from engine.components.sinks.spool import Spool
 from engine.contract.exchange import Request, Response
+from engine.contract.problem import retry_after_s
 from engine.errors import ConfigError, EngineError, OutputError
 from engine.pipeline.spec import SinkSpec
 from engine.ports import Transport
 from engine.record import RefusedRow
+from engine.retry import Policy
 from engine.telemetry.redact import Redactor
 from engine.transport.choosing import open_transport
 from engine.transport.guard import Guard
@@ -37,6 +40,9 @@ _PASSING = frozenset((408, 425, 429))
 _TYPES = {"ndjson": "application/x-ndjson", "json": "application/json"}
 # A part of which more is refused is not what the receiver expects at all.
 _REFUSED_MAX = 1_000
+# A hiccup is answered here; whoever is away longer is waited for where a stop is heard.
+_PATIENCE = Policy(attempts=3, ceiling_s=1.0, retry_after_ceiling_s=1.0)
+_PAUSE_MAX_S = 300.0
 
 
 class HttpSink:
@@ -84,6 +90,7 @@ class HttpPart(Spool):
         super().__init__(epoch=epoch, number=number)
         self._sink = sink
         self._taken = 0
+        self._not_before = 0.0
         self._refused: list[RefusedRow] = []
 
     def finish(self) -> PartRecord:
@@ -93,6 +100,8 @@ class HttpPart(Spool):
             OutputError: the receiver is away for now (fact `is_away`), or refuses more rows than a part may lose.
             ConfigError: it refuses the request as such.
         """
+        if time.monotonic() < self._not_before:
+            raise self._away("asked for a pause")
         self.pour()
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             runner.run(self._deliver())
@@ -101,7 +110,7 @@ class HttpPart(Spool):
     async def _deliver(self) -> None:
         # The user's own configuration names this host, so it may lie inside.
         direct = open_transport("direct", concurrency=1, guard=Guard(allow_private=True))
-        transport = RetryingTransport(direct, SystemClock())
+        transport = RetryingTransport(direct, SystemClock(), policy=_PATIENCE)
         try:
             for number, batch in enumerate(self._batches()):
                 if number >= self._taken:
@@ -156,6 +165,8 @@ class HttpPart(Spool):
         except EngineError as exc:
             raise self._away(f"did not take a batch: {sink.redact(exc.message)}") from exc
         if response.status >= 500 or response.status in _PASSING:
+            asked_s = retry_after_s(response.headers, now_s=time.time())
+            self._not_before = time.monotonic() + min(asked_s or 0.0, _PAUSE_MAX_S)
             raise self._away(f"answers {response.status}")
         if 300 <= response.status < 400 or response.status in _WRONG_REQUEST:
             raise ConfigError(
